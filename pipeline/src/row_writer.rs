@@ -106,8 +106,7 @@ impl RowWriter {
         self.flush()?;
         self.writer.finish().map_err(|e| write_error(&self.path, e))?;
         let bytes = self.writer.bytes_written() as u64;
-        let file = self.writer.into_inner().map_err(|e| write_error(&self.path, e))?;
-        file.sync_all().map_err(|e| Error::write(&self.path, e))?;
+        self.writer.inner().sync_all().map_err(|e| Error::write(&self.path, e))?;
         Ok((self.path, bytes))
     }
 

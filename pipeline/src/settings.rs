@@ -13,8 +13,9 @@ use crate::text::Splitter;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrepareJob {
-    /// Where stages and datasets are kept.
-    pub store: StoreTable,
+    /// Where stages and datasets are kept; `store` in the current directory by default.
+    #[serde(default)]
+    pub store: Option<StoreTable>,
     /// The corpora.
     pub source: Vec<SourceTable>,
     /// What becomes a document, and of which split.
@@ -267,7 +268,9 @@ impl PrepareJob {
             examples.check()?;
         }
         Ok(Settings {
-            store: store_path(&self.store.path, base)?,
+            store: self
+                .store
+                .map_or_else(|| Ok(PathBuf::from("store")), |store| store_path(&store.path, base))?,
             base: base.to_owned(),
             sources,
             documents: self.documents,

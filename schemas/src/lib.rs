@@ -12,6 +12,7 @@ mod lists;
 mod manifest;
 mod masking;
 mod rng;
+mod verify;
 mod vocabulary;
 
 pub use error::{Error, Result};
@@ -24,4 +25,5 @@ pub use manifest::{
 };
 pub use masking::{Masked, Masker, MaskingKind, MaskingRules, prediction_count};
 pub use rng::{KeyedRng, RandomSource};
+pub use verify::{read_shard, verify};
 pub use vocabulary::{SpecialTokens, Vocabulary};

@@ -234,7 +234,8 @@ impl Checkpoints {
         let target = self.step_dir(contents.step);
         let pending = atomic::PendingDir::new(&target)?;
         let dir = pending.path();
-        let write = |name: &str, bytes: &[u8]| fs::write(dir.join(name), bytes).map_err(Error::io(&dir.join(name)));
+        let write =
+            |name: &str, bytes: &[u8]| fs::write(dir.join(name), bytes).map_err(Error::io(&dir.join(name)));
 
         write_tensors(&dir.join(MODEL), &contents.model)?;
         write_tensors(&dir.join(OPTIMIZER), &contents.optimizer)?;

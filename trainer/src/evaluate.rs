@@ -118,7 +118,8 @@ pub fn evaluate<B: Kernels>(
             }
             let masked_tokens = part.masked_tokens();
             if let Some(costs) = &costs {
-                unigram += part.masked_lm_ids[..masked_tokens].iter().map(|&id| costs[id as usize]).sum::<f64>();
+                unigram +=
+                    part.masked_lm_ids[..masked_tokens].iter().map(|&id| costs[id as usize]).sum::<f64>();
             }
             let batch = Batch::upload(&part, device);
             let losses = losses(&model.forward(&batch, None), &batch);
@@ -138,7 +139,12 @@ pub fn evaluate<B: Kernels>(
 }
 
 /// Checks that a model (its shape, the hash of its vocabulary, where it lies) can read a dataset.
-pub(crate) fn check_fit(config: &BertConfig, vocabulary: &str, model: &Path, dataset: &Dataset) -> Result<()> {
+pub(crate) fn check_fit(
+    config: &BertConfig,
+    vocabulary: &str,
+    model: &Path,
+    dataset: &Dataset,
+) -> Result<()> {
     let manifest = &dataset.manifest;
     let (dir, model) = (dataset.dir.display(), model.display());
     if config.vocab_size != manifest.vocabulary.size {

@@ -4,7 +4,7 @@
 use burn::tensor::{Int, Tensor};
 
 use crate::batch::Batch;
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, TrainBackend};
 use crate::model::PretrainingOutput;
 
 /// Sums over one micro-batch, each `[1]` and on the device.
@@ -31,6 +31,18 @@ pub fn losses<B: Kernels>(output: &PretrainingOutput<B>, batch: &Batch<B>) -> Lo
     let weights = Tensor::ones([batch.rows], &labels.device());
     let nsp = B::cross_entropy(output.nsp_logits.clone(), labels, weights);
     Losses { mlm_sum: mlm.loss, mlm_correct: mlm.correct, nsp_sum: nsp.loss, nsp_correct: nsp.correct }
+}
+
+impl<B: TrainBackend> Losses<B> {
+    /// The sums without their tape: what a log keeps.
+    pub fn inner(self) -> Losses<B::InnerBackend> {
+        Losses {
+            mlm_sum: self.mlm_sum.inner(),
+            mlm_correct: self.mlm_correct.inner(),
+            nsp_sum: self.nsp_sum.inner(),
+            nsp_correct: self.nsp_correct.inner(),
+        }
+    }
 }
 
 impl<B: Kernels> Losses<B> {

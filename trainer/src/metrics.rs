@@ -144,7 +144,8 @@ mod tests {
     fn the_file_is_cut_back_to_the_step() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("metrics.jsonl");
-        let lines = ["{\"step\":1}\n", "{\"step\":2,\"evaluation\":true}\n", "{\"step\":3}\n", "{\"step\":2,\"lo"];
+        let lines =
+            ["{\"step\":1}\n", "{\"step\":2,\"evaluation\":true}\n", "{\"step\":3}\n", "{\"step\":2,\"lo"];
         std::fs::write(&path, lines.concat()).unwrap();
         let mut metrics = MetricsFile::open(path.clone(), 2).unwrap();
         metrics.append(&serde_json::json!({"step": 3})).unwrap();

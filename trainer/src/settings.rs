@@ -289,13 +289,15 @@ impl OptimizerSection {
         let default = AdamConfig::default();
         let positive = |key: &str, value: f64| {
             let fits = value > 0.0 && value.is_finite();
-            fits.then_some(value)
-                .ok_or_else(|| Error::setting(format!("optimizer.{key}"), format!("{value} is not a positive number")))
+            fits.then_some(value).ok_or_else(|| {
+                Error::setting(format!("optimizer.{key}"), format!("{value} is not a positive number"))
+            })
         };
         let share = |key: &str, value: f64| {
             let fits = (0.0..1.0).contains(&value);
-            fits.then_some(value)
-                .ok_or_else(|| Error::setting(format!("optimizer.{key}"), format!("{value} is not in [0, 1)")))
+            fits.then_some(value).ok_or_else(|| {
+                Error::setting(format!("optimizer.{key}"), format!("{value} is not in [0, 1)"))
+            })
         };
         positive("learning_rate", self.learning_rate)?;
         Ok(AdamConfig {
@@ -304,7 +306,11 @@ impl OptimizerSection {
             beta_2: share("beta2", self.beta2.unwrap_or(default.beta_2))?,
             epsilon: positive("epsilon", self.epsilon.unwrap_or(default.epsilon))?,
             weight_decay: share("weight_decay", self.weight_decay.unwrap_or(default.weight_decay))?,
-            clip_norm: self.clip_norm.map(|norm| positive("clip_norm", norm)).transpose()?.or(default.clip_norm),
+            clip_norm: self
+                .clip_norm
+                .map(|norm| positive("clip_norm", norm))
+                .transpose()?
+                .or(default.clip_norm),
         })
     }
 }
@@ -318,7 +324,8 @@ impl RunSection {
         let batch_size = at_least_one("run.batch_size", self.batch_size)?;
         let micro_batch = at_least_one("run.micro_batch", self.micro_batch.unwrap_or(batch_size))?;
         if micro_batch > batch_size {
-            let message = format!("{micro_batch} is more than run.batch_size = {batch_size}, which it splits");
+            let message =
+                format!("{micro_batch} is more than run.batch_size = {batch_size}, which it splits");
             return Err(Error::setting("run.micro_batch", message));
         }
         let default = LoaderOptions::new(batch_size);

@@ -63,7 +63,9 @@ impl Start {
             _ => None,
         };
         let config = model_config(settings, &dataset, init.as_ref(), found.newest.as_ref())?;
-        for dataset in [Some(&dataset), validation.as_ref().map(|shards| shards.dataset())].into_iter().flatten() {
+        for dataset in
+            [Some(&dataset), validation.as_ref().map(|shards| shards.dataset())].into_iter().flatten()
+        {
             check_length(&config, dataset)?;
         }
         let identity = identity(settings, &dataset, &config);
@@ -134,12 +136,14 @@ fn open_validation(settings: &TrainSettings, train: &Dataset) -> Result<Option<A
 /// Only one process may write checkpoints and metrics. The lock goes with the process, however it ends.
 fn lock(output: &Path) -> Result<File> {
     let path = output.join(".lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io(&path))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::Output {
             path: output.to_owned(),
-            message: "another process is training into this directory; wait for it or name another".to_owned(),
+            message: "another process is training into this directory; wait for it or name another"
+                .to_owned(),
         }),
         Err(TryLockError::Error(source)) => Err(Error::io(&path)(source)),
     }

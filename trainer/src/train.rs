@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::module::{AutodiffModule, Module};
-use burn::tensor::Tensor;
+use burn::tensor::{ElementConversion, Tensor};
 use serde::Serialize;
 
 use crate::batch::Batch;
-use crate::checkpoint::{Checkpoint, Contents};
+use crate::checkpoint::Contents;
 use crate::device::WithBackend;
 use crate::dropout::DropoutKey;
 use crate::error::{Error, Result};
@@ -120,7 +120,8 @@ impl WithBackend for Job<'_> {
             parameters: state.model.num_params(),
         });
 
-        let mut loader = Loader::start(&start.train, Order::Shuffled { seed: run.seed }, state.cursor, run.loader)?;
+        let mut loader =
+            Loader::start(&start.train, Order::Shuffled { seed: run.seed }, state.cursor, run.loader)?;
         let mut interval = Interval::<B>::new();
         while state.step < total_steps && !stop.load(Ordering::Relaxed) {
             let batch = loader.next().expect("a shuffled order has no end")?;
@@ -151,13 +152,12 @@ impl WithBackend for Job<'_> {
             interval.pauses += pause.elapsed();
         }
 
-        let checkpoint = match saved {
-            Some(checkpoint) => checkpoint,
-            None => {
-                let checkpoint = state.save(&start, settings)?;
-                observe(Event::Saved { step: state.step, checkpoint: &checkpoint });
-                checkpoint
-            }
+        let checkpoint = if let Some(checkpoint) = saved {
+            checkpoint
+        } else {
+            let checkpoint = state.save(&start, settings)?;
+            observe(Event::Saved { step: state.step, checkpoint: &checkpoint });
+            checkpoint
         };
         Ok(Outcome { interrupted: state.step < total_steps, step: state.step, checkpoint, evaluation })
     }
@@ -273,9 +273,9 @@ impl<B: TrainBackend> Interval<B> {
         let sums = std::mem::replace(&mut self.sums, Sums::new());
         let rows = sums.rows;
         let means = sums.means();
-        let grad_norm = self.last_norm.take().map_or(0.0, |norm| f64::from(norm.into_scalar().elem::<f32>()));
+        let grad_norm = self.last_norm.take().map_or(0.0, |norm| norm.into_scalar().elem());
         // The device has answered: only now is the time up.
-        let seconds = (self.began.elapsed() - self.pauses).as_secs_f64();
+        let seconds = self.began.elapsed().saturating_sub(self.pauses).as_secs_f64();
         if !means.loss.is_finite() {
             let newest = start.checkpoints.steps()?.last().map(|step| format!("step {step}"));
             let cure = format!(
@@ -296,3 +296,6 @@ impl<B: TrainBackend> Interval<B> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Books: one document a text file, loose or as a member of a tar archive.
 //!
 //! Undoes what files of books have in common: unknown encodings, hard-wrapped lines, words cut at the
-//! end of a line, and Project Gutenberg's boilerplate. Archives are read in place, never unpacked.
+//! end of a line, `_italics_`, and Project Gutenberg's boilerplate. Archives are read in place, never unpacked.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -154,7 +154,7 @@ impl Page<'_> {
     fn block(&self, lines: &[&str], text: &mut String) {
         if !self.is_wrapped(lines) {
             for line in lines {
-                push_line(text, line);
+                push(text, line);
             }
             return;
         }
@@ -165,12 +165,12 @@ impl Page<'_> {
             indent = line.len() - line.trim_start().len();
             // Books without empty lines set off a paragraph by its first line.
             if indent > outer && paragraph.ends_with(['.', '!', '?', '"', '\'', '”', '’', ':']) {
-                push_line(text, &paragraph);
+                push(text, &paragraph);
                 paragraph.clear();
             }
             self.join(&mut paragraph, line.trim());
         }
-        push_line(text, &paragraph);
+        push(text, &paragraph);
     }
 
     /// Whether most lines but the last are full, as in prose and unlike verse, titles and tables.
@@ -202,6 +202,28 @@ impl Page<'_> {
         }
         paragraph.push_str(line);
     }
+}
+
+/// Appends a line without the `_` that stand for italics (of a longer run, a blank, all stay). A line
+/// of asterisks or dashes is left out.
+fn push(text: &mut String, line: &str) {
+    if !line.contains(char::is_alphanumeric) {
+        return;
+    }
+    if !line.contains('_') {
+        push_line(text, line);
+        return;
+    }
+    let mut plain = String::with_capacity(line.len());
+    let mut before = ' ';
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c != '_' || before == '_' || rest.peek() == Some(&'_') {
+            plain.push(c);
+        }
+        before = c;
+    }
+    push_line(text, &plain);
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! stream that is damaged or cut short is an error, never a short read.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
 use super::InputFile;
@@ -21,8 +21,10 @@ pub(super) fn open(file: &InputFile) -> Result<Box<dyn BufRead>> {
 /// Wraps `reader` with the decoder its first bytes ask for. `name` is for errors, and for noticing
 /// that a file named as compressed is not.
 pub(super) fn decode<'a>(mut reader: impl BufRead + 'a, name: &str) -> Result<Box<dyn BufRead + 'a>> {
-    let head = reader.fill_buf().map_err(|error| read_error(name, &error))?;
-    let format = Format::of_content(head);
+    let mut head = Vec::with_capacity(4);
+    reader.by_ref().take(4).read_to_end(&mut head).map_err(|error| read_error(name, &error))?;
+    let format = Format::of_content(&head);
+    let reader = Cursor::new(head).chain(reader);
     if let Some(named) = Format::of_name(name)
         && format != named
     {
@@ -67,7 +69,7 @@ pub(super) fn read_error(name: &str, error: &io::Error) -> Error {
     }
 }
 
-fn buffered<'a>(decoder: impl io::Read + 'a) -> Box<dyn BufRead + 'a> {
+fn buffered<'a>(decoder: impl Read + 'a) -> Box<dyn BufRead + 'a> {
     Box::new(BufReader::with_capacity(BUFFER, decoder))
 }
 
@@ -102,7 +104,7 @@ impl Format {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Write;
 
     use super::*;
 

@@ -84,7 +84,7 @@ impl Boilerplate {
             return true;
         }
         is_note
-            || first.starts_with("[ILLUSTRATION")
+            || ["[ILLUSTRATION", "[PICTURE"].iter().any(|mark| first.starts_with(mark))
             || self.seen <= FRONT && CREDITS.iter().any(|credit| opening.starts_with(credit))
             || mentions_project(block)
     }

@@ -257,7 +257,7 @@ fn real_novels_lose_their_boilerplate_and_nothing_else() {
             let lower = line.to_lowercase();
             assert!(!lower.contains("project gutenberg"), "{}: {line}", document.path);
         }
-        assert!(document.text.len() > 40_000, "{}: {}", document.path, document.text.len());
+        assert!(document.text.len() > 30_000, "{}: {}", document.path, document.text.len());
     }
     let total: usize = documents.iter().map(|document| document.text.len()).sum();
     // 55.15 MB raw; headers and licences take 20 kB a book, indentation and empty lines the rest.

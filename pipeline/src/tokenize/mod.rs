@@ -31,6 +31,11 @@ fn normalizer(lowercase: bool) -> BertNormalizer {
 
 /// Calls `each` with every word of `text`: normalised, cut at whitespace, punctuation and ideographs.
 fn for_each_word(normalizer: BertNormalizer, text: &str, mut each: impl FnMut(&str)) {
+    // One word, at most to be lowercased. Most words that a cache has not met are of this kind, and the
+    // crate's machinery, which keeps track of every byte's origin, takes several times as long for them.
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return if normalizer.lowercase { each(&text.to_ascii_lowercase()) } else { each(text) };
+    }
     let mut normalized = NormalizedString::from(text);
     normalizer.normalize(&mut normalized).expect("normalising maps characters and cannot fail");
     let mut words = PreTokenizedString::from(normalized);

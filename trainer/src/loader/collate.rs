@@ -77,7 +77,8 @@ impl Collator {
             batch.segment_ids.resize(start + row.input_ids.len(), 1);
             batch.segment_ids.resize(start + length, 0);
             batch.lengths.push(row.input_ids.len() as i32);
-            let positions = row.masked_lm_positions.iter().map(|&position| (start + usize::from(position)) as i32);
+            let positions =
+                row.masked_lm_positions.iter().map(|&position| (start + usize::from(position)) as i32);
             batch.masked_lm_positions.extend(positions);
             row.masked_lm_ids.extend_i32(&mut batch.masked_lm_ids);
             batch.next_sentence_labels.push(i32::from(row.next_sentence_label));
@@ -95,7 +96,13 @@ mod tests {
 
     use super::*;
 
-    fn example<'a>(ids: &'a [u16], b: usize, positions: &'a [u16], originals: &'a [u16], label: u8) -> Example<'a> {
+    fn example<'a>(
+        ids: &'a [u16],
+        b: usize,
+        positions: &'a [u16],
+        originals: &'a [u16],
+        label: u8,
+    ) -> Example<'a> {
         Example {
             input_ids: Ids::U16(ids),
             segment_b_start: b,

@@ -13,7 +13,7 @@ mod collate;
 pub mod plan;
 mod reader;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -80,14 +80,20 @@ impl Loader {
         };
         let source = Arc::clone(shards);
         let read = move |block: &Block| source.read(block.shard, block.first_row, block.rows);
-        Self::spawn_all(shards.plan(order), cursor, collator, options, Arc::new(read))
+        Self::spawn_all(shards.plan(order), cursor, collator, options, read)
     }
 
-    fn spawn_all<R>(plan: Plan, cursor: u64, collator: Collator, options: LoaderOptions, read: Arc<R>) -> Result<Self>
+    fn spawn_all<R>(
+        plan: Plan,
+        cursor: u64,
+        collator: Collator,
+        options: LoaderOptions,
+        read: R,
+    ) -> Result<Self>
     where
         R: Fn(&Block) -> Result<ExampleBatch> + Send + Sync + 'static,
     {
-        let plan = Arc::new(plan);
+        let (plan, read) = (Arc::new(plan), Arc::new(read));
         let (sender, batches) = bounded(options.prefetch);
         let mut loader = Self { batches: Some(batches), threads: Vec::new(), waited: Duration::ZERO };
         let readers = options.reader_threads.max(1);

@@ -5,7 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use arrow::compute::concat_batches;
 use cloze_schemas::{Dataset, Error as DataError, ExampleBatch, ExampleRules, Shard, Split};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use parquet::file::metadata::PageIndexPolicy;
 
 use super::plan::{Order, Plan};
@@ -15,7 +17,8 @@ use crate::error::{Error, Result};
 pub struct Shards {
     dataset: Dataset,
     rules: ExampleRules,
-    shards: Vec<Shard>,
+    /// Those of the split, in the manifest's order.
+    files: Vec<Shard>,
     /// The footer of each shard that passed its checks.
     footers: Vec<Mutex<Option<ArrowReaderMetadata>>>,
 }
@@ -30,7 +33,9 @@ impl Shards {
                 split: split.as_str(),
                 cure: match split {
                     Split::Train => "prepare it from more text",
-                    Split::Validation => "prepare it with documents.validation above 0, or name another dataset",
+                    Split::Validation => {
+                        "prepare it with documents.validation above 0, or name another dataset"
+                    }
                 },
             });
         }
@@ -38,7 +43,7 @@ impl Shards {
             rules: dataset.manifest.example_rules(),
             footers: shards.iter().map(|_| Mutex::new(None)).collect(),
             dataset: dataset.clone(),
-            shards,
+            files: shards,
         })
     }
 
@@ -49,27 +54,27 @@ impl Shards {
 
     /// Number of shards.
     pub fn len(&self) -> usize {
-        self.shards.len()
+        self.files.len()
     }
 
     /// Whether there is no shard: never.
     pub fn is_empty(&self) -> bool {
-        self.shards.is_empty()
+        self.files.is_empty()
     }
 
     /// Rows in all shards.
     pub fn examples(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.rows).sum()
+        self.files.iter().map(|shard| shard.rows).sum()
     }
 
     /// An order of visit of all rows.
     pub fn plan(&self, order: Order) -> Plan {
-        Plan::new(self.shards.iter().map(|shard| shard.rows).collect(), order)
+        Plan::new(self.files.iter().map(|shard| shard.rows).collect(), order)
     }
 
     /// Rows `first_row..first_row + rows` of the shard at `index`, checked.
     pub fn read(&self, index: usize, first_row: u64, rows: usize) -> Result<ExampleBatch> {
-        let shard = &self.shards[index];
+        let shard = &self.files[index];
         let path = self.dataset.shard_path(shard);
         let name = path.display().to_string();
         let footer = self.footer(index)?;
@@ -111,7 +116,7 @@ impl Shards {
         if let Some(footer) = &*footer {
             return Ok(footer.clone());
         }
-        let shard = &self.shards[index];
+        let shard = &self.files[index];
         self.dataset.verify_checksum(shard)?;
         let path = self.dataset.shard_path(shard);
         let file = File::open(&path).map_err(DataError::io(&path))?;

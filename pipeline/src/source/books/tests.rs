@@ -29,6 +29,11 @@ fn encodings() {
     assert_eq!((documents.len(), report.skipped[&Skipped::Empty]), (0, 1));
 }
 
+#[test]
+fn italics_and_ornaments() {
+    assert_eq!(text(b"_So_, said Mr. ____, _to be_.\n\n* * * * *\n\n----\n"), "So, said Mr. ____, to be.");
+}
+
 const PROSE: &str = "It was a morning of the kind that comes but once in a spring, and all
 the people of the village had gone out to see what the river had left
 of the old bridge.

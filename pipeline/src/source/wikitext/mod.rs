@@ -5,11 +5,13 @@
 //! tables, other templates, references, formulas, code, galleries, images, categories, links to the
 //! same page in other languages.
 //!
-//! `scan` pairs the brackets, `render` writes what is to be read, `blocks` cuts it into lines. The
+//! `scan` pairs the brackets, `render` writes what is to be read (`expand` for templates), `blocks` cuts it
+//! into lines. The
 //! time is linear in the length of the page, and the stack bounded by the depth `scan` allows.
 
 mod blocks;
 mod entities;
+mod expand;
 mod render;
 mod scan;
 mod templates;

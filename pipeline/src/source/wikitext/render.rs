@@ -4,22 +4,7 @@ use std::collections::HashSet;
 
 use super::entities;
 use super::scan::{Bracket, Kind, Token};
-use super::templates::{self, Rule};
-
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
+use super::templates;
 
 const PROTOCOLS: &[&str] = &["http://", "https://", "//", "ftp://", "mailto:", "irc://", "news:"];
 
@@ -29,7 +14,7 @@ pub(super) struct Rendered {
     pub(super) disambiguation: bool,
 }
 
-struct Renderer<'a> {
+pub(super) struct Renderer<'a> {
     source: &'a str,
     tokens: &'a [Token],
     silent: &'a HashSet<String>,
@@ -40,7 +25,7 @@ struct Renderer<'a> {
 
 /// A stretch of the source, with the index of the first token in it.
 #[derive(Debug, Clone, Copy)]
-struct Span {
+pub(super) struct Span {
     start: usize,
     end: usize,
     token: usize,
@@ -48,9 +33,9 @@ struct Span {
 
 /// Arguments of a template.
 #[derive(Default)]
-struct Arguments<'a> {
-    positional: Vec<Span>,
-    named: Vec<(&'a str, Span)>,
+pub(super) struct Arguments<'a> {
+    pub(super) positional: Vec<Span>,
+    pub(super) named: Vec<(&'a str, Span)>,
 }
 
 /// Renders a page whose markup is `tokens`.
@@ -62,7 +47,8 @@ pub(super) fn render(source: &str, tokens: &[Token], silent: &HashSet<String>) -
 }
 
 impl<'a> Renderer<'a> {
-    fn span(&mut self, span: Span, out: &mut String) {
+    /// Renders a stretch of the source.
+    pub(super) fn span(&mut self, span: Span, out: &mut String) {
         let Span { start: mut at, end, token: mut index } = span;
         while let Some(&token) = self.tokens.get(index)
             && token.start < end
@@ -71,7 +57,7 @@ impl<'a> Renderer<'a> {
             at = token.end;
             index += 1;
             match token.kind {
-                Kind::Gone => at = self.gap(at, end, out),
+                Kind::Gone => at += gap(out, &self.source[at..end]),
                 Kind::Break => out.push_str("\n\n"),
                 Kind::Space => out.push(' '),
                 Kind::Verbatim { start, end } => self.verbatim(start, end, out),
@@ -86,7 +72,7 @@ impl<'a> Renderer<'a> {
                         Bracket::Link => self.link(body, out),
                     };
                     if !shown {
-                        at = self.gap(at, end, out);
+                        at += gap(out, &self.source[at..end]);
                     }
                 }
             }
@@ -94,39 +80,12 @@ impl<'a> Renderer<'a> {
         self.inline(&self.source[at..end], out);
     }
 
-    /// Closes the gap that dropped markup leaves at `at`: the space before a comma, the separators
-    /// and the parentheses it was alone in. Returns where to read on.
-    fn gap(&self, at: usize, end: usize, out: &mut String) -> usize {
-        let rest = &self.source[at..end];
-        let ahead = rest.trim_start_matches([' ', ',', ';', '\u{a0}']);
-        if out.ends_with(['(', ' ', ',', ';']) {
-            let before = out.trim_end_matches([' ', ',', ';']);
-            if before.ends_with('(') {
-                out.truncate(before.len());
-                let at = end - ahead.len();
-                if ahead.starts_with(')') {
-                    out.pop();
-                    out.truncate(out.trim_end_matches(' ').len());
-                    return at + 1;
-                }
-                return at;
-            }
-            if ahead.starts_with(')') {
-                out.truncate(before.len());
-                return end - ahead.len();
-            }
-            if rest.starts_with([' ', ',', '.', ';', ':']) {
-                out.truncate(out.trim_end_matches(' ').len());
-            }
-        }
-        at
-    }
-
     /// Text without brackets: entities, quotes for bold and italic, external links, switches.
     fn inline(&mut self, text: &str, out: &mut String) {
         let bytes = text.as_bytes();
         let (mut copied, mut at) = (0, 0);
         while at < bytes.len() {
+            let mut bare_link = false;
             let (replacement, length): (Option<char>, usize) = match bytes[at] {
                 b'&' => match entities::decode(&text[at..]) {
                     Some((c, length)) => (Some(c), length),
@@ -139,11 +98,17 @@ impl<'a> Renderer<'a> {
                     length => (None, length),
                 },
                 b'_' if bytes.get(at + 1) == Some(&b'_') => (None, switch(&text[at..])),
-                b'[' => {
-                    let url = external_url(&text[at + 1..]);
-                    self.external += usize::from(url > 0);
-                    (None, if url > 0 { url + 1 } else { 0 })
-                }
+                b'[' => match external_url(&text[at + 1..]) {
+                    0 => (None, 0),
+                    url if bytes.get(at + 1 + url) == Some(&b']') => {
+                        bare_link = true;
+                        (None, url + 2)
+                    }
+                    url => {
+                        self.external += 1;
+                        (None, url + 1)
+                    }
+                },
                 b']' if self.external > 0 => {
                     self.external -= 1;
                     (None, 1)
@@ -161,6 +126,9 @@ impl<'a> Renderer<'a> {
             out.push_str(&text[copied..at]);
             out.extend(replacement);
             at += length;
+            if bare_link {
+                at += gap(out, &text[at..]);
+            }
             copied = at;
         }
         out.push_str(&text[copied..]);
@@ -226,126 +194,8 @@ impl<'a> Renderer<'a> {
         }
         let arguments = self.arguments(spans);
         let before = out.len();
-        self.apply(rule, &arguments, out);
+        self.expand(rule, &arguments, out);
         out.len() > before
-    }
-
-    fn apply(&mut self, rule: Rule, arguments: &Arguments<'_>, out: &mut String) {
-        let positional = &arguments.positional;
-        match rule {
-            Rule::Words(words) => out.push_str(words),
-            Rule::Argument(number) => {
-                if let Some(&span) = positional.get(..number.min(positional.len())).and_then(<[_]>::last) {
-                    self.span(span, out);
-                }
-            }
-            Rule::Last => {
-                if let Some(&span) = positional.last() {
-                    self.span(span, out);
-                }
-            }
-            Rule::Joined(separator) => {
-                let words = self.texts(positional);
-                out.push_str(&words.join(separator));
-            }
-            Rule::After(words, number) => {
-                let mut parts = vec![words.to_owned()];
-                parts.extend(self.texts(positional.get(number - 1..).unwrap_or_default()));
-                parts.retain(|part| !part.is_empty());
-                out.push_str(&parts.join(" "));
-            }
-            Rule::Prefix(words) => {
-                out.push_str(words);
-                if let Some(&span) = positional.first() {
-                    self.span(span, out);
-                }
-            }
-            Rule::Paragraph => {
-                let quoted = arguments.named("text").or(arguments.named("quote"));
-                if let Some(span) = positional.first().copied().or(quoted) {
-                    out.push_str("\n\n");
-                    self.span(span, out);
-                    out.push_str("\n\n");
-                }
-            }
-            Rule::Lines => {
-                for &span in positional {
-                    out.push_str("\n\n");
-                    self.span(span, out);
-                }
-                out.push_str("\n\n");
-            }
-            Rule::Convert => {
-                // Numbers and the words between them, up to the first unit.
-                let words = self.texts(positional);
-                let is_number =
-                    |word: &str| word.starts_with(|c: char| c.is_ascii_digit() || "-−+.".contains(c));
-                let mut shown = Vec::new();
-                let mut numbers = 0;
-                for word in &words {
-                    let number = is_number(word) && word.len() > usize::from(word == "-");
-                    let word = match word.as_str() {
-                        "-" | "–" | "to(-)" => "to",
-                        "x" | "×" | "*" => "by",
-                        "+/-" | "±" => "±",
-                        word => word,
-                    };
-                    let between = ["to", "and", "or", "by", "±"].contains(&word);
-                    shown.push(word);
-                    numbers += usize::from(number);
-                    if numbers > 0 && !number && !between {
-                        break;
-                    }
-                }
-                out.push_str(&shown.join(" "));
-            }
-            Rule::AsOf => {
-                let lower = arguments.named("lc").is_some();
-                let mut words = self.texts(positional);
-                if let Some(month) = words.get_mut(1)
-                    && let Some(name) =
-                        month.parse::<usize>().ok().and_then(|m| MONTHS.get(m.wrapping_sub(1)))
-                {
-                    (*name).clone_into(month);
-                }
-                words.truncate(3);
-                words.push(if lower { "as of" } else { "As of" }.to_owned());
-                words.reverse();
-                out.push_str(&words.join(" "));
-            }
-            Rule::Fraction => match self.texts(positional).as_slice() {
-                [denominator] => out.extend(["1/", denominator]),
-                [numerator, denominator] => out.extend([numerator, "/", denominator]),
-                [whole, numerator, denominator, ..] => {
-                    out.extend([whole, " ", numerator, "/", denominator]);
-                }
-                [] => {}
-            },
-            Rule::Nihongo => {
-                let words = self.texts(positional);
-                let (first, rest) = words.split_at(1.min(words.len()));
-                let rest: Vec<&str> =
-                    rest.iter().take(2).map(String::as_str).filter(|word| !word.is_empty()).collect();
-                out.push_str(&first.concat());
-                if !rest.is_empty() {
-                    out.extend([" (", rest.join(", ").as_str(), ")"]);
-                }
-            }
-            Rule::Value => {
-                let unit = arguments.named("u").or(arguments.named("ul"));
-                let shown: Vec<Span> = positional.first().copied().into_iter().chain(unit).collect();
-                out.push_str(&self.texts(&shown).join(" "));
-            }
-        }
-    }
-
-    fn texts(&mut self, spans: &[Span]) -> Vec<String> {
-        let render = |&span: &Span| {
-            let mut text = String::new();
-            self.span(span, &mut text);
-            text.trim().to_owned()
-        };
-        spans.iter().map(render).collect()
     }
 
     /// Cuts `body` at the `|` that are in no inner bracket, at most `limit` times.
@@ -393,10 +243,31 @@ impl<'a> Renderer<'a> {
     }
 }
 
-impl Arguments<'_> {
-    fn named(&self, name: &str) -> Option<Span> {
-        self.named.iter().find(|(other, _)| *other == name).map(|&(_, span)| span)
+/// Closes the gap that dropped markup leaves between `out` and `rest`: the space before a comma, the
+/// separators and the parentheses it was alone in. Returns how much of `rest` goes with it.
+fn gap(out: &mut String, rest: &str) -> usize {
+    if !out.ends_with(['(', ' ', ',', ';']) {
+        return 0;
     }
+    let ahead = rest.trim_start_matches([' ', ',', ';', '\u{a0}']);
+    let before = out.trim_end_matches([' ', ',', ';']).len();
+    if out[..before].ends_with('(') {
+        out.truncate(before);
+        if ahead.starts_with(')') {
+            out.pop();
+            out.truncate(out.trim_end_matches(' ').len());
+            return rest.len() - ahead.len() + 1;
+        }
+        return rest.len() - ahead.len();
+    }
+    if ahead.starts_with(')') {
+        out.truncate(before);
+        return rest.len() - ahead.len();
+    }
+    if rest.starts_with([' ', ',', '.', ';', ':']) {
+        out.truncate(out.trim_end_matches(' ').len());
+    }
+    0
 }
 
 fn run(bytes: &[u8], byte: u8) -> usize {
@@ -415,7 +286,9 @@ fn external_url(text: &str) -> usize {
     if !PROTOCOLS.iter().any(|protocol| text.starts_with(protocol)) {
         return 0;
     }
-    text.find([' ', '\t', '\n', ']', '<', '"']).unwrap_or(text.len())
+    let url = text.find([' ', '\t', '\n', ']', '<', '"']).unwrap_or(text.len());
+    let spaces = text[url..].bytes().take_while(|&byte| byte == b' ').count();
+    url + spaces
 }
 
 /// Prefixes of links to the same page in another language: `[[de:Titel]]`.

@@ -8,14 +8,14 @@
 pub(super) enum Rule {
     /// These words, whatever the arguments.
     Words(&'static str),
-    /// The positional argument of this number (from 1), or the last before it that is there.
-    Argument(usize),
+    /// The first positional argument.
+    First,
     /// The last positional argument.
     Last,
     /// All positional arguments with this between them.
     Joined(&'static str),
-    /// These words, then the arguments from this number on, separated by spaces.
-    After(&'static str, usize),
+    /// These words and the arguments, separated by spaces.
+    After(&'static str),
     /// These words directly before the first argument.
     Prefix(&'static str),
     /// The first argument as a paragraph of its own.
@@ -36,7 +36,7 @@ pub(super) enum Rule {
 
 /// The rule for a name in lower case, spaces for underscores.
 pub(super) fn rule(name: &str) -> Option<Rule> {
-    use Rule::{After, Argument, Joined, Last, Lines, Paragraph, Prefix, Words};
+    use Rule::{After, First, Joined, Last, Lines, Paragraph, Prefix, Words};
     Some(match name {
         "convert" | "cvt" | "converted" => Rule::Convert,
         "lang" | "transl" | "transliteration" | "tlit" | "color" | "font" | "script" => Last,
@@ -115,25 +115,25 @@ pub(super) fn rule(name: &str) -> Option<Rule> {
         | "button"
         | "bold"
         | "italic"
-        | "italics" => Argument(1),
+        | "italics" => First,
         "bibleverse" => Joined(" "),
         "chem" | "su" => Joined(""),
         "quote" | "cquote" | "blockquote" | "quotation" | "rquote" | "quote box" | "poem" | "poemquote"
         | "columns-list" | "columnslist" | "column list" | "block indent" | "verse translation" => Paragraph,
         "plainlist" | "plain list" | "flatlist" | "unbulleted list" | "ubl" | "ubli" | "ublist" | "hlist"
         | "bulleted list" | "blist" | "ordered list" => Lines,
-        "ship" => After("", 1),
-        "hms" => After("HMS", 1),
-        "uss" => After("USS", 1),
-        "ss" => After("SS", 1),
-        "rms" => After("RMS", 1),
-        "hmas" => After("HMAS", 1),
-        "hmcs" => After("HMCS", 1),
-        "sms" => After("SMS", 1),
+        "ship" => After(""),
+        "hms" => After("HMS"),
+        "uss" => After("USS"),
+        "ss" => After("SS"),
+        "rms" => After("RMS"),
+        "hmas" => After("HMAS"),
+        "hmcs" => After("HMCS"),
+        "sms" => After("SMS"),
         "as of" | "asof" => Rule::AsOf,
-        "circa" | "c." | "ca" | "ca." | "c" => After("c.", 1),
-        "floruit" | "fl." | "fl" => After("fl.", 1),
-        "reign" | "r." => After("r.", 1),
+        "circa" | "c." | "ca" | "ca." | "c" => After("c."),
+        "floruit" | "fl." | "fl" => After("fl."),
+        "reign" | "r." => After("r."),
         "frac" | "sfrac" | "fraction" | "tfrac" => Rule::Fraction,
         "val" => Rule::Value,
         "nihongo" | "nihongo2" | "nihongo3" => Rule::Nihongo,
@@ -166,7 +166,7 @@ pub(super) fn rule(name: &str) -> Option<Rule> {
         "flat" => Words("♭"),
         "sharp" => Words("♯"),
         "pi" => Words("π"),
-        _ if name.starts_with("lang-") => Argument(1),
+        _ if name.starts_with("lang-") => First,
         _ => return None,
     })
 }

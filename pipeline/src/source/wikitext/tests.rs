@@ -22,6 +22,7 @@ fn links() {
         "[http://a.b/c label] [http://a.b] [https://x.y ''z''], http://bare.org",
         "label z, http://bare.org",
     );
+    check("a ([http://b c], [http://d]) e ([http://f]) g", "a (c) e g");
     check("array[1] [not a link]", "array[1] [not a link]");
     check("[[wikt:word|word]] [[Star Trek: Voyager]]", "word Star Trek: Voyager");
 }
