@@ -26,7 +26,8 @@ pub struct Common {
     /// Paths given here are relative to the current directory. Repeatable.
     #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
-    /// Threads to use [default: all cores]. Never changes a byte of a dataset.
+    /// Threads to use [default: all cores]. Never changes a byte of a dataset; a training run on the CPU repeats
+    /// bit for bit for equal numbers.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
     /// Memory the query engine may hold before it spills to the store, e.g. 512MiB.

@@ -67,6 +67,10 @@ fn apply(table: &mut Table, set: &str) -> Result<(), String> {
                     *item = Value::String(absolute(text)?);
                 }
             }
+            // A dataset may be named by its bare name in the store.
+            _ if key.starts_with("data.") && !text.contains('/') && !Path::new(text).exists() => {
+                value = Value::String(text.trim_matches('"').to_owned());
+            }
             _ => value = Value::String(absolute(text.trim_matches('"'))?),
         }
     }

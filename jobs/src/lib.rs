@@ -18,7 +18,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli::Cli::try_parse_from(&arguments) {
         Ok(cli) => {
             start_logging(cli.common.quiet);
-            let outcome = commands::run(&cli);
+            // The first and only use of the global pool's builder: it can't have been built before.
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(cli.common.threads()).build_global();
+            let outcome = pool.map_err(anyhow::Error::from).and_then(|()| commands::run(&cli));
             exit::report(cli.common.json, outcome)
         }
         Err(help) if !help.use_stderr() => {

@@ -43,7 +43,7 @@ pub struct RowWriter {
     weight: usize,
 }
 
-/// zstd, no dictionary-dependent surprises in `created_by`, no statistics that nobody reads.
+/// zstd, and a `created_by` that stays the same from version to version.
 pub fn properties() -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_created_by("cloze".to_owned())

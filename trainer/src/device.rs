@@ -81,18 +81,26 @@ impl fmt::Display for DeviceSpec {
 mod cuda {
     //! Asks for a GPU without ending the process: the driver's loader panics where there is none.
 
+    use std::path::Path;
+
     use burn::tensor::Tensor;
     use burn_cuda::{Cuda, CudaDevice};
 
     /// Runs one addition on the GPU; the error says what is missing.
     pub(super) fn probe(index: usize) -> Result<(), String> {
+        // The second is the driver's device under Windows' Linux subsystem.
+        if cfg!(target_os = "linux")
+            && !["/dev/nvidiactl", "/dev/dxg"].iter().any(|path| Path::new(path).exists())
+        {
+            return Err("no NVIDIA driver; install it (`nvidia-smi` tells), or use device = \"cpu\"".into());
+        }
         let attempt = std::thread::Builder::new().name("cuda-probe".into()).spawn(move || {
             let one = Tensor::<Cuda, 1>::ones([1], &CudaDevice::new(index));
             (one.clone() + one).into_data()
         });
         let outcome = attempt.map_err(|error| error.to_string())?.join();
         outcome.map(drop).map_err(|_| {
-            "no usable NVIDIA GPU of this index; check `nvidia-smi` and the driver, or use device = \"cpu\"".into()
+            "no usable NVIDIA GPU of this index; check `nvidia-smi`, or use device = \"cpu\"".into()
         })
     }
 }
@@ -138,5 +146,12 @@ mod tests {
     fn a_build_without_cuda_says_how_to_get_it() {
         let error = DeviceSpec::Cuda(0).dispatch(Name).unwrap_err().to_string();
         assert!(error.contains("--features cuda"), "{error}");
+    }
+
+    #[test]
+    #[cfg(feature = "cuda")]
+    fn a_missing_gpu_is_an_error_that_says_so() {
+        let error = DeviceSpec::Cuda(99).dispatch(Name).unwrap_err().to_string();
+        assert!(error.contains("cuda:99") && error.contains("nvidia-smi"), "{error}");
     }
 }

@@ -48,7 +48,7 @@ impl Site {
 /// lines, where a group is an attention head and hidden states have one group.
 #[derive(Clone, Debug)]
 pub struct Dropout {
-    key: u64,
+    key: [u32; 2],
     threshold: u32,
     examples: Arc<[u32]>,
     groups: usize,
@@ -71,6 +71,7 @@ impl Dropout {
     ) -> Option<Self> {
         let threshold = (probability * 65_536.0).round() as u32;
         let key = mix(mix(mix(key.seed) ^ key.step) ^ site.code());
+        let key = [key as u32, (key >> 32) as u32];
         (threshold > 0).then(|| Self { key, threshold, examples: examples.clone(), groups, positions })
     }
 
@@ -99,14 +100,30 @@ impl Dropout {
         (65_536.0 / (65_536.0 - f64::from(self.threshold))) as f32
     }
 
+    /// The examples, by which lines are ordered first.
+    pub(crate) fn examples(&self) -> &[u32] {
+        &self.examples
+    }
+
+    /// Group and position of each line of an example, as one number.
+    pub(crate) fn coordinates(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.groups * self.positions).map(|line| self.coordinate(line))
+    }
+
+    fn coordinate(&self, line: usize) -> u32 {
+        (((line / self.positions) << 20) | (line % self.positions)) as u32
+    }
+
+    /// Two words, each mixed into one word of a line's key.
+    pub(crate) fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
     /// The key of a line: two words, see [`hash`].
     pub(crate) fn line_key(&self, line: usize) -> [u32; 2] {
-        let position = line % self.positions;
-        let group = line / self.positions % self.groups;
-        let example = self.examples[line / (self.positions * self.groups)];
-        let coordinates = (u64::from(example) << 32) | ((group as u64) << 20) | position as u64;
-        let key = mix(self.key ^ mix(coordinates.wrapping_add(0x9e37_79b9_7f4a_7c15)));
-        [key as u32, (key >> 32) as u32]
+        let lines = self.groups * self.positions;
+        let (example, coordinate) = (self.examples[line / lines], self.coordinate(line % lines));
+        self.key.map(|word| lowbias(lowbias(word.wrapping_add(example)) ^ coordinate))
     }
 }
 

@@ -257,7 +257,7 @@ impl ModelSettings {
     /// The configuration of a new model over a vocabulary of this size.
     pub fn config(&self, vocab_size: usize) -> Result<BertConfig> {
         let preset = match &self.preset {
-            Some(name) => BertConfig::preset(name, vocab_size)?,
+            Some(name) => BertConfig::preset(name, vocab_size).map_err(in_job_keys)?,
             None => BertConfig { vocab_size, ..BertConfig::default() },
         };
         let hidden_size = self.hidden.unwrap_or(preset.hidden_size);
@@ -279,9 +279,24 @@ impl ModelSettings {
             config.hidden_dropout_prob = dropout;
             config.attention_probs_dropout_prob = dropout;
         }
-        config.validate()?;
+        config.validate().map_err(in_job_keys)?;
         Ok(config)
     }
+}
+
+/// An error about Hugging Face's name for a key, told by the job file's.
+fn in_job_keys(error: Error) -> Error {
+    let Error::ModelConfig { key, message } = error else { return error };
+    let key = match key {
+        "num_hidden_layers" => "layers",
+        "hidden_size" => "hidden",
+        "num_attention_heads" => "heads",
+        "intermediate_size" => "intermediate",
+        "max_position_embeddings" => "max_positions",
+        "hidden_dropout_prob" | "attention_probs_dropout_prob" => "dropout",
+        key => key,
+    };
+    Error::setting(format!("model.{key}"), message)
 }
 
 impl OptimizerSection {
@@ -332,7 +347,12 @@ impl RunSection {
         let depth = |key: &str, value: Option<usize>, default| at_least_one(key, value.unwrap_or(default));
         Ok(RunSettings {
             output: base.join(self.output),
-            device: self.device.parse()?,
+            device: self.device.parse().map_err(|error: Error| match error {
+                Error::Device { device, message } => {
+                    Error::setting("run.device", format!("{device} is {message}"))
+                }
+                error => error,
+            })?,
             seed: self.seed,
             checkpoint_every: at_least_one("run.checkpoint_every", self.checkpoint_every)?,
             keep: at_least_one("run.keep", self.keep)?,
@@ -413,10 +433,10 @@ mod tests {
         check("[schedule]", "[timetable]", "schedule: this section is missing");
         check("[run]", "[extra]\n[run]", "extra: unknown section");
         check("preset = \"bert-tiny\"", "", "model.layers: missing");
-        check("bert-tiny", "bert-huge", "bert-huge");
+        check("bert-tiny", "bert-huge", "model.preset: \"bert-huge\" is unknown");
         check("preset", "init = \"c\"\npreset", "model.preset: model.init brings it along");
-        check("dropout = 0.2", "dropout = 1.0", "dropout");
-        check("dropout = 0.2", "heads = 3", "does not divide hidden_size");
+        check("dropout = 0.2", "dropout = 1.0", "model.dropout: 1 is not in [0, 1)");
+        check("dropout = 0.2", "heads = 3", "model.heads: 3 does not divide hidden_size");
         check("gelu_tanh", "relu", "model.activation: unknown variant `relu`");
         check("1e-3", "-1.0", "optimizer.learning_rate: -1 is not a positive number");
         check("1e-3", "1e-3\nkind = \"lamb\"", "optimizer.kind: \"lamb\" is not supported yet");
@@ -429,6 +449,6 @@ mod tests {
         check("micro_batch = 8", "micro_batch = 33", "run.micro_batch: 33 is more than");
         check("micro_batch = 8", "precision = \"bf16\"", "run.precision: \"bf16\" is not supported yet");
         check("micro_batch = 8", "device = \"vulkan:0\"", "run.device: \"vulkan\" is not supported yet");
-        check("micro_batch = 8", "device = \"gpu\"", "device \"gpu\": unknown");
+        check("micro_batch = 8", "device = \"gpu\"", "run.device: \"gpu\" is unknown");
     }
 }

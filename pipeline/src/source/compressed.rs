@@ -121,7 +121,10 @@ mod tests {
     }
 
     fn zstandard(data: &[u8]) -> Vec<u8> {
-        zstd::encode_all(data, 1).unwrap()
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.include_checksum(true).unwrap();
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
     }
 
     fn read(name: &str, data: &[u8]) -> Result<String> {

@@ -126,14 +126,6 @@ impl ReadReport {
     fn skip(&mut self, reason: Skipped) {
         *self.skipped.entry(reason).or_default() += 1;
     }
-
-    /// Adds the counts of another file.
-    pub fn add(&mut self, other: &Self) {
-        self.documents += other.documents;
-        for (&reason, count) in &other.skipped {
-            *self.skipped.entry(reason).or_default() += count;
-        }
-    }
 }
 
 /// Reads one file and hands each document to `emit`, in the order of the file.

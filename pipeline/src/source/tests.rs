@@ -16,11 +16,15 @@ fn read_files(kind: &SourceKind, files: &[InputFile]) -> Result<(Vec<Document>, 
     let mut documents = Vec::new();
     let mut report = ReadReport::default();
     for file in files {
-        report.add(&read(kind, file, "en", &mut |document| {
+        let part = read(kind, file, "en", &mut |document| {
             check_form(&document.text);
             documents.push(document);
             Ok(())
-        })?);
+        })?;
+        report.documents += part.documents;
+        for (reason, count) in part.skipped {
+            *report.skipped.entry(reason).or_default() += count;
+        }
     }
     Ok((documents, report))
 }
@@ -225,11 +229,11 @@ fn residue(documents: &[Document]) -> Vec<(&'static str, f64)> {
 
 #[test]
 fn real_dumps_give_their_articles_and_no_markup() {
-    for (path, articles, redirects) in [
+    for (path, articles, others) in [
         ("gensim-enwiki-2016-206pages.xml.bz2", 106, 100),
         ("enwik8-2006-491pages-multistream.xml.bz2", 248, 243),
         ("gensim-enwiki-table-markup-5pages.xml.bz2", 5, 0),
-        ("pignlproc-enwiki-2009-4pages.xml.bz2", 3, 1),
+        ("pignlproc-enwiki-2009-4pages.xml.bz2", 2, 2),
     ] {
         let Some((documents, report)) =
             read_shared(&SourceKind::Wikipedia, &format!("data/wikipedia/{path}"))
@@ -237,7 +241,8 @@ fn real_dumps_give_their_articles_and_no_markup() {
             return;
         };
         let count = |reason| report.skipped.get(&reason).copied().unwrap_or(0);
-        assert_eq!(count(Skipped::Redirect), redirects, "{path}");
+        // One of the redirects is outside the article namespace.
+        assert_eq!(count(Skipped::Redirect) + count(Skipped::Namespace), others, "{path}");
         assert_eq!(report.documents + count(Skipped::Disambiguation), articles, "{path}");
         for (mark, per_megabyte) in residue(&documents) {
             assert!(per_megabyte <= 5.0, "{path}: {per_megabyte} of {mark}");

@@ -13,98 +13,19 @@ use quick_xml::events::{BytesRef, BytesStart, Event};
 use super::{Document, InputFile, ReadReport, Skipped, compressed, wikitext};
 use crate::error::{Error, Result};
 
-/// Namespaces of a wiki in English, for dumps that do not list theirs.
-const NAMESPACES: &[&str] = &[
-    "media",
-    "special",
-    "talk",
-    "user",
-    "user talk",
-    "wikipedia",
-    "wikipedia talk",
-    "image",
-    "image talk",
-    "file",
-    "file talk",
-    "mediawiki",
-    "mediawiki talk",
-    "template",
-    "template talk",
-    "help",
-    "help talk",
-    "category",
-    "category talk",
-    "portal",
-    "portal talk",
-    "book",
-    "book talk",
-    "draft",
-    "draft talk",
-    "module",
-    "module talk",
-    "timedtext",
-];
+/// Namespaces of a wiki in English, for dumps that do not list theirs; each has a talk namespace.
+const NAMESPACES: &str = "media special talk user wikipedia image file mediawiki template help category portal book draft module \
+     timedtext";
 
-/// Namespaces of files and categories in large wikis, lower case. A dump lists the names its wiki uses
-/// now, but not the older ones that its pages still link to.
-const SILENT_LINKS: &[&str] = &[
-    "media",
-    "image",
-    "file",
-    "category",
-    "datei",
-    "bild",
-    "kategorie",
-    "fichier",
-    "catégorie",
-    "archivo",
-    "imagen",
-    "categoría",
-    "immagine",
-    "categoria",
-    "ficheiro",
-    "imagem",
-    "bestand",
-    "afbeelding",
-    "categorie",
-    "plik",
-    "grafika",
-    "kategoria",
-    "файл",
-    "изображение",
-    "категория",
-    "fil",
-    "kategori",
-    "tiedosto",
-    "kuva",
-    "luokka",
-    "lêer",
-    "beeld",
-    "kategorie",
-    "ファイル",
-    "画像",
-    "文件",
-    "檔案",
-    "分类",
-    "分類",
-];
+/// Namespaces of files and categories in large wikis. A dump lists the names its wiki uses now, but not
+/// the older ones that its pages still link to.
+const SILENT_LINKS: &str = "media image file category datei bild kategorie fichier catégorie archivo imagen \
+     categoría immagine categoria ficheiro imagem bestand afbeelding categorie plik grafika kategoria файл \
+     изображение категория fil kategori tiedosto kuva luokka lêer beeld ファイル 画像 カテゴリ 文件 檔案 分类 分類";
 
-/// `#REDIRECT` and what some large wikis say instead, lower case.
-const REDIRECTS: &[&str] = &[
-    "redirect",
-    "weiterleitung",
-    "redirection",
-    "redirección",
-    "redireccion",
-    "rinvia",
-    "redirecionamento",
-    "doorverwijzing",
-    "patrz",
-    "перенаправление",
-    "omdirigering",
-    "転送",
-    "重定向",
-];
+/// `#REDIRECT` and what some large wikis say instead.
+const REDIRECTS: &str = "redirect weiterleitung redirection redirección redireccion rinvia redirecionamento \
+     doorverwijzing patrz перенаправление omdirigering 転送 重定向";
 
 /// Reads all articles of `file`.
 pub(super) fn read(
@@ -241,11 +162,13 @@ struct Dump<'a> {
 
 impl<'a> Dump<'a> {
     fn new(name: &'a str, language: &str) -> Self {
-        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let owned = |names: &str| names.split(' ').map(str::to_owned).collect::<HashSet<_>>();
+        let mut namespaces = owned(NAMESPACES);
+        namespaces.extend(NAMESPACES.split(' ').map(|name| format!("{name} talk")));
         Self {
             name,
             base: format!("https://{language}.wikipedia.org/wiki/"),
-            namespaces: owned(NAMESPACES),
+            namespaces,
             silent_links: owned(SILENT_LINKS),
             namespace_key: 0,
             open: Vec::new(),
@@ -430,7 +353,7 @@ fn is_redirect(text: &str) -> bool {
     text.trim_start().strip_prefix('#').is_some_and(|rest| {
         let word: String = rest.trim_start().chars().take(20).collect();
         let word = word.to_lowercase();
-        REDIRECTS.iter().any(|redirect| word.starts_with(redirect))
+        REDIRECTS.split(' ').any(|redirect| word.starts_with(redirect))
     })
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{FixedSizeBinaryBuilder, RecordBatch, StringBuilder, UInt32Builder, UInt64Builder};
-use cloze_schemas::Fingerprint;
 use sha2::{Digest, Sha256};
 
 use super::tables;
@@ -28,7 +27,7 @@ const ROW_GROUP_BYTES: usize = 4 << 20;
 /// Names the parse of a file: its content, its name without directories (a book's title), and how it is read.
 pub fn fingerprint(kind: &SourceKind, file: &InputFile, sha256: &str, language: &str) -> String {
     let name = file.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Fingerprint::new("documents", VERSION)
+    super::fingerprint("documents", VERSION)
         .with("content", sha256)
         .with("name", &name)
         .with("kind", &format!("{kind:?}"))
@@ -94,14 +93,21 @@ fn rows(
     let suffix = document.path.strip_prefix(&file.name).unwrap_or_default();
     let characters = document.text.chars().count() as u64;
 
-    let mut keys = (UInt64Builder::new(), UInt32Builder::new(), UInt32Builder::new());
-    let mut hashes =
-        (FixedSizeBinaryBuilder::new(tables::HASH_BYTES), FixedSizeBinaryBuilder::new(tables::HASH_BYTES));
-    let (mut title, mut url, mut suffixes, mut text) =
-        (StringBuilder::new(), StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
-    let (mut page_id, mut revision_id, mut lengths) =
-        (UInt64Builder::new(), UInt64Builder::new(), UInt64Builder::new());
-    for (part, lines) in (0..).zip(parts(&document.text)) {
+    // Sized to the rows: many small documents wait together for their row group to be full, and a builder's
+    // default is a thousand rows.
+    let parts: Vec<&str> = parts(&document.text).collect();
+    let rows = parts.len();
+    let number = || UInt64Builder::with_capacity(rows);
+    let text_of = |bytes: usize| StringBuilder::with_capacity(rows, rows * bytes);
+    let url_text = document.url.as_deref().unwrap_or_default();
+    let mut keys = (number(), UInt32Builder::with_capacity(rows), UInt32Builder::with_capacity(rows));
+    let hash_column = || FixedSizeBinaryBuilder::with_capacity(rows, tables::HASH_BYTES);
+    let mut hashes = (hash_column(), hash_column());
+    let (mut title, mut url, mut suffixes) =
+        (text_of(document.title.len()), text_of(url_text.len()), text_of(suffix.len()));
+    let mut text = StringBuilder::with_capacity(rows, document.text.len());
+    let (mut page_id, mut revision_id, mut lengths) = (number(), number(), number());
+    for (part, lines) in (0..).zip(parts) {
         keys.0.append_value(key);
         keys.1.append_value(index);
         keys.2.append_value(part);
@@ -111,7 +117,7 @@ fn rows(
         title.append_value(&document.title);
         page_id.append_value(document.page_id.unwrap_or(0));
         revision_id.append_value(document.revision_id.unwrap_or(0));
-        url.append_value(document.url.as_deref().unwrap_or_default());
+        url.append_value(url_text);
         suffixes.append_value(suffix);
         lengths.append_value(characters);
         text.append_value(lines);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Fields, UInt32Type};
-use cloze_schemas::{Fingerprint, Lists, Vocabulary, list_type};
+use cloze_schemas::{Lists, Vocabulary, list_type};
 use datafusion::functions::core::expr_ext::FieldAccessor;
 use datafusion::logical_expr::{ScalarUDF, col};
 
@@ -55,7 +55,7 @@ impl Tokenizer {
 
     /// Names the tokens of the documents that `documents` names. A language only matters where it splits.
     pub fn fingerprint(&self, documents: &str, lines_are_sentences: bool) -> String {
-        Fingerprint::new("tokens", VERSION)
+        super::fingerprint("tokens", VERSION)
             .with("documents", documents)
             .with("vocabulary", &self.vocabulary_sha256)
             .with("lowercase", &self.lowercase.to_string())

@@ -140,10 +140,15 @@ impl<B: Kernels> Saved<B, 3> for Embed<B> {
         let of_positions =
             B::column_sums(grad.clone().reshape([tokens / self.length, self.length * channels]))
                 .reshape([self.length, channels]);
-        let unused = Tensor::zeros([positions - self.length, channels], &grad.device());
+        let of_positions = if positions == self.length {
+            of_positions
+        } else {
+            let unused = Tensor::zeros([positions - self.length, channels], &grad.device());
+            Tensor::cat(vec![of_positions, unused], 0)
+        };
         [
             unwrap(B::select_rows_backward(grad.clone(), self.input_ids, words)),
-            unwrap(Tensor::cat(vec![of_positions, unused], 0)),
+            unwrap(of_positions),
             unwrap(B::select_rows_backward(grad, self.segment_ids, segments)),
         ]
     }

@@ -273,22 +273,25 @@ impl Kernels for Flex {
         weights: Tensor<Self, 1>,
         log_normalizers: Tensor<Self, 1>,
     ) -> Tensor<Self, 2> {
-        let [rows, classes] = logits.dims();
+        let [_, classes] = logits.dims();
         let (logits, weights) = (contiguous(logits), contiguous(weights));
         let (log_normalizers, labels) = (contiguous(log_normalizers), integers(labels));
-        let mut grad = vec![0.0; rows * classes];
-        grad.par_chunks_mut(classes)
-            .zip(logits.storage::<f32>().par_chunks(classes))
+        // In place where nobody else holds the logits, the largest tensor of a step.
+        let mut grad = logits;
+        grad.storage_mut::<f32>()
+            .par_chunks_mut(classes)
             .enumerate()
             .with_min_len((PIECE / classes).max(1))
-            .for_each(|(row, (grad, logits))| {
+            .for_each(|(row, logits)| {
                 let weight = weights.storage::<f32>()[row];
-                if weight != 0.0 {
-                    scaled_softmax(grad, logits, log_normalizers.storage::<f32>()[row], weight);
-                    grad[labels[row] as usize] -= weight;
+                if weight == 0.0 {
+                    logits.fill(0.0);
+                } else {
+                    scaled_softmax(logits, log_normalizers.storage::<f32>()[row], weight);
+                    logits[labels[row] as usize] -= weight;
                 }
             });
-        tensor(grad, [rows, classes])
+        wrap(grad)
     }
 
     fn column_sums(x: Tensor<Self, 2>) -> Tensor<Self, 1> {

@@ -1,7 +1,7 @@
 //! The operations in terms of Burn's tensor operations: any backend, with or without automatic gradients.
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, ElementConversion, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{Bool, ElementConversion, IndexingUpdateOp, Int, Tensor};
 
 use super::{Activation, AdamStep, AttentionShape, CrossEntropy, Kernels};
 use crate::dropout::{BLOCK, Dropout, LOWBIAS};
@@ -84,18 +84,22 @@ pub(crate) fn dropout<B: Kernels>(x: Tensor<B, 2>, dropout: &Dropout) -> Tensor<
     x * keep.float() * dropout.scale()
 }
 
-/// The kept elements, `[lines, channels]`: the line keys are derived on the host, the hashes on the device.
+/// The kept elements, `[lines, channels]`: the hashes of [`crate::dropout`], on the device.
 fn keep_mask<B: Kernels>(dropout: &Dropout, channels: usize, device: &B::Device) -> Tensor<B, 2, Bool> {
     let lines = dropout.lines();
-    let keys: Vec<[u32; 2]> = (0..lines).map(|line| dropout.line_key(line)).collect();
-    let column = |word: usize| {
-        let words: Vec<i32> = keys.iter().map(|key| key[word] as i32).collect();
-        Tensor::<B, 2, Int>::from_data(TensorData::new(words, [lines, 1]), device)
+    let upload = |values: Vec<i32>| Tensor::<B, 1, Int>::from_data(values.as_slice(), device);
+    let examples = upload(dropout.examples().iter().map(|&example| example as i32).collect());
+    let coordinates = upload(dropout.coordinates().map(|coordinate| coordinate as i32).collect());
+    let column = |word: u32| {
+        let examples: Tensor<B, 2, Int> = (examples.clone() + word as i32).unsqueeze_dim(1);
+        let key = lowbias(lowbias(examples).bitwise_xor(coordinates.clone().unsqueeze()));
+        key.reshape([lines, 1])
     };
+    let [first, second] = dropout.key().map(column);
     let blocks = channels.div_ceil(BLOCK);
     let hashes = blocks * BLOCK / 2;
     let index = Tensor::<B, 1, Int>::arange(0..hashes as i64, device).unsqueeze();
-    let hash = lowbias(lowbias(column(0) + index).bitwise_xor(column(1)));
+    let hash = lowbias(lowbias(first + index).bitwise_xor(second));
     let hash: Tensor<B, 3, Int> = hash.reshape([lines, blocks, BLOCK / 2]);
     let low = hash.clone().bitwise_and_scalar(0xffff.elem());
     let high = logical_shift(hash, 16);

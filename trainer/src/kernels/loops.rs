@@ -174,9 +174,9 @@ vectorized! {
 }
 
 vectorized! {
-    pub(crate) fn scaled_softmax(grad: &mut [f32], logits: &[f32], log_normalizer: f32, weight: f32) {
-        for (grad, &logit) in grad.iter_mut().zip(logits) {
-            *grad = weight * exp(logit - log_normalizer);
+    pub(crate) fn scaled_softmax(logits: &mut [f32], log_normalizer: f32, weight: f32) {
+        for logit in logits {
+            *logit = weight * exp(*logit - log_normalizer);
         }
     }
 }

@@ -1,9 +1,5 @@
 //! Character references of HTML: `&nbsp;`, `&#8211;`, `&#x2013;`.
 
-use std::sync::LazyLock;
-
-use parse_wiki_text_2::{Configuration, Node};
-
 /// Longest name in HTML 4 is `thetasym`; numbers need no more either.
 const MAX_LENGTH: usize = 12;
 
@@ -20,9 +16,11 @@ pub(super) fn decode(text: &str) -> Option<(char, usize)> {
         "quot" => '"',
         "ndash" => '–',
         "mdash" => '—',
+        // quick-xml 0.42 reads this one as `=`.
+        "thetasym" => 'ϑ',
         _ => match name.strip_prefix('#') {
             Some(number) => numeric(number)?,
-            None => named(&text[..=end])?,
+            None => named(name)?,
         },
     };
     Some((c, end + 1))
@@ -44,18 +42,9 @@ fn numeric(number: &str) -> Option<char> {
     }
 }
 
-fn named(reference: &str) -> Option<char> {
-    // The names MediaWiki knows come with this parser, which is used for nothing else.
-    static WIKI: LazyLock<Configuration> = LazyLock::new(Configuration::default);
-    let name = &reference[1..reference.len() - 1];
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return None;
-    }
-    let output = WIKI.parse_without_timeout(reference).ok()?;
-    match output.nodes.as_slice() {
-        [Node::CharacterEntity { character, .. }] => Some(*character),
-        _ => None,
-    }
+fn named(name: &str) -> Option<char> {
+    let mut characters = quick_xml::escape::resolve_html5_entity(name)?.chars();
+    characters.next().filter(|_| characters.next().is_none())
 }
 
 #[cfg(test)]

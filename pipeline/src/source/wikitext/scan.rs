@@ -4,6 +4,8 @@
 //! read on from there, which takes exponential time on a page with many of them. Pairing first needs
 //! no way back: a bracket without a partner is known before the text is rendered.
 
+use std::collections::HashMap;
+
 /// Deepest nesting that is rendered; MediaWiki's own limit is 40 for templates.
 const MAX_DEPTH: usize = 100;
 
@@ -41,110 +43,19 @@ pub(super) enum Bracket {
     Link,
 }
 
-/// Elements whose content is dropped with them.
-const DROPPED: &[&str] = &[
-    "ref",
-    "math",
-    "gallery",
-    "timeline",
-    "score",
-    "imagemap",
-    "syntaxhighlight",
-    "source",
-    "pre",
-    "hiero",
-    "graph",
-    "inputbox",
-    "templatedata",
-    "mapframe",
-    "maplink",
-    "categorytree",
-    "references",
-    "indicator",
-    "includeonly",
-    "charinsert",
-    "chem",
-    "ce",
-    "templatestyles",
-    "section",
-    "nowiki",
-];
-const NOWIKI: usize = DROPPED.len() - 1;
-const REF: usize = 0;
+/// Elements whose content is dropped with them; of `nowiki` it is text.
+const DROPPED: &str = "ref math gallery timeline score imagemap syntaxhighlight source pre hiero graph \
+     inputbox templatedata mapframe maplink categorytree references indicator includeonly charinsert \
+     chem ce templatestyles section nowiki";
 
 /// Tags at which a paragraph ends.
-const BLOCKS: &[&str] = &[
-    "p",
-    "div",
-    "blockquote",
-    "center",
-    "li",
-    "ul",
-    "ol",
-    "dl",
-    "dd",
-    "dt",
-    "hr",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "tr",
-    "td",
-    "th",
-    "caption",
-    "poem",
-];
+const BLOCKS: &str = "p div blockquote center li ul ol dl dd dt hr h1 h2 h3 h4 h5 h6 tr td th caption \
+     poem";
 
 /// Tags that change nothing about the text within them.
-const INLINE: &[&str] = &[
-    "b",
-    "i",
-    "u",
-    "s",
-    "em",
-    "strong",
-    "small",
-    "big",
-    "sub",
-    "sup",
-    "span",
-    "font",
-    "tt",
-    "code",
-    "kbd",
-    "samp",
-    "var",
-    "cite",
-    "q",
-    "abbr",
-    "acronym",
-    "bdi",
-    "bdo",
-    "del",
-    "ins",
-    "strike",
-    "dfn",
-    "mark",
-    "data",
-    "time",
-    "rb",
-    "rt",
-    "rp",
-    "ruby",
-    "wbr",
-    "noinclude",
-    "onlyinclude",
-    "tbody",
-    "a",
-    "img",
-    "blink",
-    "nobr",
-    "rtc",
-    "thead",
-];
+const INLINE: &str = "b i u s em strong small big sub sup span font tt code kbd samp var cite q abbr \
+     acronym bdi bdo del ins strike dfn mark data time rb rt rp ruby wbr noinclude onlyinclude tbody a \
+     img blink nobr rtc thead";
 
 /// An opening bracket that waits for its end.
 struct Waiting {
@@ -163,19 +74,14 @@ struct Scanner<'a> {
     tokens: Vec<Token>,
     waiting: Vec<Waiting>,
     templates: usize,
-    /// For each of [`DROPPED`], where its next end tag begins: found once, not once per start tag.
-    ends: Vec<Option<usize>>,
+    /// Where the next end tag of a [`DROPPED`] element begins: found once, not once for each start tag.
+    ends: HashMap<&'static str, Option<usize>>,
 }
 
 /// The markup of `source` in order, brackets paired; `None` if nested too deeply.
 pub(super) fn scan(source: &str) -> Option<Vec<Token>> {
-    let mut scanner = Scanner {
-        source,
-        tokens: Vec::new(),
-        waiting: Vec::new(),
-        templates: 0,
-        ends: vec![Some(0); DROPPED.len()],
-    };
+    let mut scanner =
+        Scanner { source, tokens: Vec::new(), waiting: Vec::new(), templates: 0, ends: HashMap::new() };
     let bytes = source.as_bytes();
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
@@ -330,13 +236,13 @@ impl Scanner<'_> {
             .count();
         let name_end = name_start + length;
         let name = self.source[name_start..name_end].to_ascii_lowercase();
-        let dropped = DROPPED.iter().position(|&other| other == name);
+        let dropped = DROPPED.split(' ').find(|&other| other == name);
         let kind = match name.as_str() {
             _ if dropped.is_some() => Kind::Gone,
             "table" => Kind::Close,
             "br" => Kind::Space,
-            name if BLOCKS.contains(&name) => Kind::Break,
-            name if INLINE.contains(&name) => Kind::Gone,
+            name if BLOCKS.split(' ').any(|tag| tag == name) => Kind::Break,
+            name if INLINE.split(' ').any(|tag| tag == name) => Kind::Gone,
             _ => return at + 1,
         };
         let end = match self.source[name_end..].find(['<', '>']) {
@@ -359,11 +265,11 @@ impl Scanner<'_> {
             let after = self.source[content_end..]
                 .find('>')
                 .map_or(self.source.len(), |length| content_end + length + 1);
-            if element == NOWIKI {
+            if element == "nowiki" {
                 return self.push(at, after, Kind::Verbatim { start: end, end: content_end });
             }
             // `<ref name=a>` without end swallows the text up to the end of the next reference.
-            if element != REF || !self.source[end..content_end].contains("<ref") {
+            if element != "ref" || !self.source[end..content_end].contains("<ref") {
                 return self.push(at, after, Kind::Gone);
             }
         }
@@ -371,12 +277,12 @@ impl Scanner<'_> {
     }
 
     /// Where the end tag of a dropped element begins, at or after `from`.
-    fn end_of(&mut self, element: usize, from: usize) -> Option<usize> {
-        let known = self.ends[element]?;
-        if known >= from && known > 0 {
-            return Some(known);
+    fn end_of(&mut self, name: &'static str, from: usize) -> Option<usize> {
+        match self.ends.get(name) {
+            Some(None) => return None,
+            Some(&Some(known)) if known >= from => return Some(known),
+            _ => {}
         }
-        let name = DROPPED[element];
         let mut at = from;
         let found = loop {
             let Some(length) = self.source[at..].find("</") else {
@@ -391,7 +297,7 @@ impl Scanner<'_> {
                 break Some(start);
             }
         };
-        self.ends[element] = found;
+        self.ends.insert(name, found);
         found
     }
 }

@@ -171,42 +171,17 @@ pub(super) fn rule(name: &str) -> Option<Rule> {
     })
 }
 
+/// Templates at the end of a page that lists the meanings of a name, beside those that say so.
+const MEANINGS: &str = "dab disamb hndis geodis numberdis roaddis schooldis songdis mathdab mil-unit-dis tla 4la 4cc \
+     2cc 2lc lnd begriffsklärung homonymie désambiguïsation desambiguación disambigua desambiguação dp \
+     doorverwijspagina förgrening aimai неоднозначность ujednoznacznienie";
+
 /// Whether a template of this name (lower case) says that the page lists the meanings of a name.
 pub(super) fn is_disambiguation(name: &str) -> bool {
-    let names_page = matches!(
-        name,
-        "dab"
-            | "disamb"
-            | "hndis"
-            | "geodis"
-            | "numberdis"
-            | "roaddis"
-            | "schooldis"
-            | "songdis"
-            | "mathdab"
-            | "mil-unit-dis"
-            | "tla"
-            | "4la"
-            | "4cc"
-            | "2cc"
-            | "2lc"
-            | "lnd"
-            | "begriffsklärung"
-            | "homonymie"
-            | "désambiguïsation"
-            | "desambiguación"
-            | "disambigua"
-            | "desambiguação"
-            | "dp"
-            | "doorverwijspagina"
-            | "förgrening"
-            | "aimai"
-            | "неоднозначность"
-            | "ujednoznacznienie"
-    );
     // `{{place name disambiguation}}`, but not `{{disambiguation needed}}` after a link.
     let about_link = ["need", "link", "not", "redirect", "other"];
-    names_page || name.contains("disambig") && !about_link.iter().any(|word| name.contains(word))
+    MEANINGS.split(' ').any(|other| other == name)
+        || name.contains("disambig") && !about_link.iter().any(|word| name.contains(word))
 }
 
 #[cfg(test)]
