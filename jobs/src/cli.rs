@@ -17,7 +17,7 @@ pub struct Cli {
 }
 
 /// Flags of every command.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Common {
     /// Print the outcome as one JSON object on the last line of stdout ({"error": …} on failure).
     #[arg(long, global = true)]

@@ -54,11 +54,11 @@ fn apply(table: &mut Table, set: &str) -> Result<(), String> {
         .and_then(|mut table| table.remove("x"))
         .unwrap_or_else(|| Value::String(text.to_owned()));
     if is_path(key) {
-        let absolute = |text: &str| match text.contains("://") {
-            true => Ok(text.to_owned()),
-            false => {
-                std::path::absolute(text).map(|path| path.display().to_string()).map_err(|e| e.to_string())
+        let absolute = |text: &str| {
+            if text.contains("://") {
+                return Ok(text.to_owned());
             }
+            std::path::absolute(text).map(|path| path.display().to_string()).map_err(|e| e.to_string())
         };
         match &mut value {
             Value::Array(items) => {
@@ -100,7 +100,7 @@ fn apply(table: &mut Table, set: &str) -> Result<(), String> {
 }
 
 fn is_path(key: &str) -> bool {
-    PATHS.contains(&key) || (key.starts_with("source.") && key.ends_with(".path"))
+    PATHS.contains(&key) || matches!(key.split('.').collect::<Vec<_>>().as_slice(), ["source", _, "path"])
 }
 
 #[cfg(test)]

@@ -62,6 +62,9 @@ pub struct ModelSettings {
     pub dropout: Option<f64>,
     /// `gelu` (by the error function, the default) or `gelu_tanh` (Google's).
     pub activation: Option<Activation>,
+    /// Standard deviation of the initial weights; 0.02 by default. Small models leave the plateau of token
+    /// frequencies sooner with about `1 / sqrt(hidden)`.
+    pub initializer_range: Option<f64>,
     /// A checkpoint to start from: its shape and its weights.
     pub init: Option<PathBuf>,
 }
@@ -236,7 +239,8 @@ impl ModelSettings {
             let shape = sizes[..5].iter().find(|(_, size)| size.is_some()).map(|(key, _)| *key);
             let fixed = shape
                 .or(self.preset.is_some().then_some("preset"))
-                .or(self.activation.is_some().then_some("activation"));
+                .or(self.activation.is_some().then_some("activation"))
+                .or(self.initializer_range.is_some().then_some("initializer_range"));
             return match fixed {
                 Some(key) => {
                     Err(Error::setting(format!("model.{key}"), "model.init brings it along; remove this key"))
@@ -267,6 +271,7 @@ impl ModelSettings {
             intermediate_size: self.intermediate.unwrap_or(4 * hidden_size),
             max_position_embeddings: self.max_positions.unwrap_or(preset.max_position_embeddings),
             hidden_act: self.activation.unwrap_or(preset.hidden_act),
+            initializer_range: self.initializer_range.unwrap_or(preset.initializer_range),
             hidden_size,
             ..preset
         };

@@ -190,6 +190,8 @@ impl<B: TrainBackend> State<B> {
             let uploaded = Batch::upload(part, &self.device);
             let output = self.model.forward(&uploaded, Some(&dropout));
             let losses = losses(&output, &uploaded);
+            // The backward pass can then reuse the logits, the largest tensor of a step.
+            drop(output);
             let objective = losses.objective(batch.masked_tokens, Some(batch.rows));
             let contribution = Gradients::backward(&objective, &self.model);
             gradients = Some(match gradients {
