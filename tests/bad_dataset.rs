@@ -23,7 +23,9 @@ output = "run"
 batch_size = 8
 "#;
 
-/// A dataset, and a run trained on it.
+const SECOND: [&str; 2] = ["--set", "run.output=second"];
+
+/// A dataset, and a job to train on it.
 fn scratch() -> (Scratch, PathBuf) {
     let scratch = Scratch::with_corpus();
     let dataset = scratch.prepare("job.toml", &[]);
@@ -31,6 +33,7 @@ fn scratch() -> (Scratch, PathBuf) {
     (scratch, dataset)
 }
 
+/// The same, trained.
 fn trained() -> (Scratch, PathBuf) {
     let (scratch, dataset) = scratch();
     scratch.ok(&["train", "train.toml"]);
@@ -164,7 +167,8 @@ fn rows_that_break_an_invariant_are_named() {
 #[test]
 fn a_vocabulary_of_another_size() {
     let (scratch, _) = trained();
-    let message = scratch.fails(2, &["train", "train.toml", "--set", "model.vocab_size=30522"]);
+    let message = scratch
+        .fails(2, &[&["train", "train.toml", "--set", "model.vocab_size=30522"], &SECOND[..]].concat());
     assert!(message.contains("model.vocab_size: 30522"), "{message}");
 
     scratch.write("larger.txt", vocabulary(&["lighthouse"]));
@@ -180,7 +184,7 @@ fn a_vocabulary_of_another_size() {
     let init =
         ["--set", "model.init=run", "--set", "run.output=second", "--set", "data.train=store/datasets/other"];
     scratch.edit("train.toml", "layers = 1\nhidden = 16\nheads = 2\nmax_positions = 32\n", "");
-    let message = scratch.fails(2, &[&["train", "train.toml"], &init[..]].concat());
+    let message = scratch.fails(2, &[&["train", "train.toml"], &init[..], &SECOND[..]].concat());
     assert!(message.contains("vocabularies"), "{message}");
 }
 
@@ -199,7 +203,7 @@ fn bad_values_in_the_training_job() {
         assert!(message.contains(expected), "{set}: {message}");
         assert!(!scratch.path("run").exists(), "{set}");
     };
-    check("run.batch_sice=3", "run.batch_sice");
+    check("run.batch_sice=3", "run: unknown field `batch_sice`");
     check("run.batch_size=0", "run.batch_size");
     check("run.device=gpu", "run.device");
     check("model.preset=bert-enormous", "bert-enormous");

@@ -164,7 +164,10 @@ impl Ran {
             json["error"].as_str().unwrap_or_else(|| panic!("{what}: no error in {json}")).to_owned();
         assert_eq!(json.as_object().unwrap().len(), 1, "{json}");
         assert_eq!(message.lines().count(), 1, "{what}: more than one line: {message}");
-        assert_eq!(self.stderr.matches("error: ").count(), 1, "{what}: {}", self.stderr);
+        let told = self.stderr.lines().filter(|line| line.starts_with("error: ")).count();
+        assert_eq!(told, 1, "{what}: {}", self.stderr);
+        let (_, cause) = message.rsplit_once(": ").unwrap_or_default();
+        assert!(cause.is_empty() || message.matches(cause).count() == 1, "{what}: told twice: {message}");
         assert!(self.stderr.contains(message.as_str()), "{what}: {message}\n{}", self.stderr);
         message
     }

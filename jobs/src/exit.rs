@@ -34,7 +34,7 @@ pub fn report(json: bool, outcome: anyhow::Result<Outcome>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let message = format!("{error:#}");
+            let message = message(&error);
             complain(&message);
             if json {
                 print_line(&json!({ "error": message }).to_string());
@@ -42,6 +42,19 @@ pub fn report(json: bool, outcome: anyhow::Result<Outcome>) -> ExitCode {
             ExitCode::from(code(&error))
         }
     }
+}
+
+/// An error and its causes on one line. Some errors tell their cause themselves: that is not told again.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Prints what is wrong with the command line.

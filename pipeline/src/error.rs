@@ -112,13 +112,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Whether the request or its input is at fault (exit code 2) rather than the machine (1).
     ///
-    /// Everything about reading a corpus counts as input; everything about writing does not.
+    /// Everything about reading a corpus counts as input; about writing, only a place that takes no files.
     pub fn is_bad_input(&self) -> bool {
         match self {
             Self::Setting { .. } | Self::Read { .. } | Self::Input { .. } | Self::Corpus { .. } => true,
             Self::Schemas(error) => error.is_bad_input(),
+            Self::Write { source, .. } => is_wrong_place(source.kind()),
             Self::Interrupted
-            | Self::Write { .. }
             | Self::DataFusion { .. }
             | Self::Arrow { .. }
             | Self::Parquet { .. } => false,
@@ -156,6 +156,9 @@ impl Error {
 
     /// A failed query. An [`Error`] of ours that travelled through the engine comes out as itself.
     pub fn datafusion(doing: impl Into<String>, error: DataFusionError) -> Self {
+        if let DataFusionError::ResourcesExhausted(reason) = error.find_root() {
+            return Self::setting("--memory", format!("is too small: {reason}"), "give more");
+        }
         match error {
             DataFusionError::External(inner) => match inner.downcast::<Self>() {
                 Ok(ours) => *ours,
@@ -203,6 +206,12 @@ impl From<Error> for DataFusionError {
     }
 }
 
+/// Whether writing failed because of where the user wants the output, as `cloze_schemas::Error` sees it.
+fn is_wrong_place(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    matches!(kind, NotADirectory | PermissionDenied | ReadOnlyFilesystem)
+}
+
 fn at(offset: Option<u64>) -> String {
     offset.map_or_else(String::new, |offset| format!(", byte {offset}"))
 }
@@ -223,6 +232,7 @@ mod tests {
         assert_eq!(error.to_string(), "examples.shards: is 0 (use at least 1)");
         assert!(error.is_bad_input());
         assert!(!Error::write("out", io::Error::from(io::ErrorKind::StorageFull)).is_bad_input());
+        assert!(Error::write("out", io::Error::from(io::ErrorKind::PermissionDenied)).is_bad_input());
     }
 
     #[test]

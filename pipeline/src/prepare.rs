@@ -266,7 +266,7 @@ impl<'a> Job<'a> {
         let missing: Vec<(&Input, &TokenFile)> =
             inputs.iter().zip(&files).filter(|(_, file)| !file.directory.exists()).collect();
         if !missing.is_empty() && !self.options.dry_run {
-            let engine = self.engine()?;
+            let engine = self.engine(tokens::BATCH_ROWS)?;
             for (done, (input, file)) in (1..).zip(&missing) {
                 self.check_stop()?;
                 let pending = atomic::PendingDir::new(&file.directory)?;
@@ -361,7 +361,7 @@ impl<'a> Job<'a> {
         let wide = context.vocabulary.is_wide();
         let mut writer =
             ShardWriter::create(pending.path(), wide, settings.shards, validation_shards, self.pool.clone())?;
-        let engine = self.engine()?;
+        let engine = self.engine(examples::batch_rows(self.options.memory))?;
         examples::run(
             &engine,
             &context,
@@ -423,8 +423,8 @@ impl<'a> Job<'a> {
         Ok(pending.commit()?)
     }
 
-    fn engine(&self) -> Result<Engine> {
-        Engine::new(self.options.threads, self.options.memory, &self.settings.store.join(SPILL))
+    fn engine(&self, batch_rows: usize) -> Result<Engine> {
+        Engine::new(self.options.threads, self.options.memory, &self.settings.store.join(SPILL), batch_rows)
     }
 
     fn report(&self, name: Stage, missing: bool, start: Instant, path: PathBuf) -> StageReport {

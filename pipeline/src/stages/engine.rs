@@ -16,9 +16,6 @@ use futures::TryStreamExt;
 
 use crate::error::{Error, Result};
 
-/// Rows a batch: examples are half a kilobyte each.
-const BATCH_ROWS: usize = 2048;
-
 /// An embedded query engine with a bounded memory pool.
 pub struct Engine {
     context: SessionContext,
@@ -27,7 +24,8 @@ pub struct Engine {
 
 impl Engine {
     /// An engine of `threads` threads, whose operators hold at most `memory` bytes and then spill to `spill`.
-    pub fn new(threads: usize, memory: usize, spill: &Path) -> Result<Self> {
+    /// `batch_rows` is how many rows they handle at once: few where rows are large.
+    pub fn new(threads: usize, memory: usize, spill: &Path, batch_rows: usize) -> Result<Self> {
         let disk =
             DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill.to_owned()]));
         let environment = RuntimeEnvBuilder::new()
@@ -35,9 +33,11 @@ impl Engine {
             .with_disk_manager_builder(disk)
             .build_arc()
             .map_err(|e| Error::datafusion("starting the query engine", e))?;
-        let mut config = SessionConfig::new().with_target_partitions(threads).with_batch_size(BATCH_ROWS);
+        let mut config =
+            SessionConfig::new().with_target_partitions(threads.max(2)).with_batch_size(batch_rows);
         let options = config.options_mut();
-        // Hash joins hold one side in memory; sort-merge joins spill.
+        // Hash joins hold one side in memory; sort-merge joins spill. With one partition the engine would not
+        // take the latter, so there are two at least.
         options.optimizer.prefer_hash_join = false;
         options.execution.parquet.schema_force_view_types = false;
         // Small stages are worth splitting too: one row group may hold minutes of work.

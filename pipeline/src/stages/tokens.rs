@@ -23,6 +23,9 @@ pub const VERSION: u32 = 1;
 /// The file of a stage directory that holds its rows.
 pub const ROWS: &str = "tokens.parquet";
 
+/// Rows handled at once: a row is a part of a document, up to half a megabyte.
+pub const BATCH_ROWS: usize = 32;
+
 /// Tokens that complete a row group.
 const ROW_GROUP_TOKENS: usize = 1 << 18;
 

@@ -72,10 +72,8 @@ struct Affine<B: Kernels> {
 
 impl<B: Kernels> Saved<B, 3> for Affine<B> {
     fn gradients(self, grad: FloatTensor<B>) -> [FloatTensor<B>; 3] {
-        let grad: Tensor<B, 2> = wrap(grad);
-        let grad_bias = B::column_sums(grad.clone());
-        let grad_weight = grad.clone().transpose().matmul(self.x);
-        [unwrap(grad.matmul(self.weight)), unwrap(grad_weight), unwrap(grad_bias)]
+        let (x, weight, bias) = B::affine_backward(self.x, self.weight, wrap(grad));
+        [unwrap(x), unwrap(weight), unwrap(bias)]
     }
 }
 

@@ -6,15 +6,16 @@ use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::loops::{
-    adam_piece, add, add_three, add_to_rows, drop_line, gelu, gelu_backward, gelu_tanh, gelu_tanh_backward,
+    adam_piece, add, add_three, drop_line, gelu, gelu_backward, gelu_tanh, gelu_tanh_backward,
     log_normalizer, normalize_rows, normalize_rows_backward, scaled_softmax, softmax_line,
     softmax_lines_backward, squares,
 };
+use super::matrix::{Matrix, product};
 use super::{Activation, AdamStep, AttentionShape, CrossEntropy, Dropout, Kernels};
 
 /// Elements of a parallel piece of work: large enough to hide the cost of handing it to a thread, small
 /// enough to stay in a core's second-level cache.
-const PIECE: usize = 1 << 15;
+pub(super) const PIECE: usize = 1 << 15;
 
 /// Whole rows of about [`PIECE`] elements, as a number of elements.
 fn rows_piece(channels: usize) -> usize {
@@ -42,14 +43,29 @@ fn wrap<const D: usize>(x: FlexTensor) -> Tensor<Flex, D> {
 
 impl Kernels for Flex {
     fn affine(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
-        let mut product = contiguous(x.matmul(weight.transpose()));
-        let bias = contiguous(bias);
-        let bias = bias.storage::<f32>();
-        product
-            .storage_mut::<f32>()
-            .par_chunks_mut(rows_piece(bias.len()))
-            .for_each(|rows| add_to_rows(rows, bias));
-        wrap(product)
+        let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
+        let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
+        let x = Matrix::new(x.storage::<f32>(), rows, inputs, inputs);
+        let weight = Matrix::new(weight.storage::<f32>(), outputs, inputs, inputs);
+        tensor(product(x, weight.transposed(), Some(bias.storage::<f32>())), [rows, outputs])
+    }
+
+    fn affine_backward(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        grad: Tensor<Self, 2>,
+    ) -> (Tensor<Self, 2>, Tensor<Self, 2>, Tensor<Self, 1>) {
+        let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
+        let grad_bias = Self::column_sums(grad.clone());
+        let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
+        let x = Matrix::new(x.storage::<f32>(), rows, inputs, inputs);
+        let weight = Matrix::new(weight.storage::<f32>(), outputs, inputs, inputs);
+        let grad = Matrix::new(grad.storage::<f32>(), rows, outputs, outputs);
+        (
+            tensor(product(grad, weight, None), [rows, inputs]),
+            tensor(product(grad.transposed(), x, None), [outputs, inputs]),
+            grad_bias,
+        )
     }
 
     fn activation(x: Tensor<Self, 2>, kind: Activation) -> Tensor<Self, 2> {

@@ -13,6 +13,16 @@ pub(crate) fn affine<B: Kernels>(x: Tensor<B, 2>, weight: Tensor<B, 2>, bias: Te
     x.matmul(weight.transpose()) + bias.unsqueeze()
 }
 
+pub(crate) fn affine_backward<B: Kernels>(
+    x: Tensor<B, 2>,
+    weight: Tensor<B, 2>,
+    grad: Tensor<B, 2>,
+) -> (Tensor<B, 2>, Tensor<B, 2>, Tensor<B, 1>) {
+    let grad_bias = B::column_sums(grad.clone());
+    let grad_weight = grad.clone().transpose().matmul(x);
+    (grad.matmul(weight), grad_weight, grad_bias)
+}
+
 pub(crate) fn activation<B: Kernels>(x: Tensor<B, 2>, kind: Activation) -> Tensor<B, 2> {
     // Composed: `activation::gelu` has the tanh approximation's gradient on Burn's GPU backends.
     let gate = match kind {

@@ -12,6 +12,7 @@ mod cpu;
 pub(crate) mod generic;
 mod loops;
 mod math;
+mod matrix;
 #[cfg(test)]
 mod tests;
 
@@ -69,6 +70,15 @@ pub trait Kernels: Backend {
     /// `x Wᵀ + b`: `[n, in]`, `[out, in]`, `[out]` to `[n, out]`.
     fn affine(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
         generic::affine(x, weight, bias)
+    }
+
+    /// The gradients of [`Kernels::affine`] with respect to `x`, `weight` and `bias`.
+    fn affine_backward(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        grad: Tensor<Self, 2>,
+    ) -> (Tensor<Self, 2>, Tensor<Self, 2>, Tensor<Self, 1>) {
+        generic::affine_backward(x, weight, grad)
     }
 
     /// The activation, elementwise.

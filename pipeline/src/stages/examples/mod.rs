@@ -40,6 +40,11 @@ pub use shards::ShardWriter;
 /// Bump when the rows of unchanged tokens change.
 pub const VERSION: u32 = 1;
 
+/// Rows handled at once: a joined one has some two kilobytes, and several operators hold a few batches each.
+pub fn batch_rows(memory: usize) -> usize {
+    (memory >> 18).clamp(128, 2048)
+}
+
 /// What every function of the plan shares.
 pub struct Context {
     /// Which documents are kept, and where.
