@@ -212,6 +212,18 @@ fn bad_values_in_the_training_job() {
     check("data.train=store/datasets/none", "store/datasets/none");
 }
 
+#[cfg(unix)]
+#[test]
+fn full_disk() {
+    let (scratch, _) = scratch();
+    let ran = crate::bad_input::with_file_limit(&scratch, 16, &["train", "train.toml"]);
+    let message = ran.check_failure(1, "train");
+    assert!(message.contains("checkpoints") && message.contains("too large"), "{message}");
+    assert_eq!(crate::util::files(&scratch.path("run/checkpoints")), Vec::<PathBuf>::new());
+    // With room again, the run goes on.
+    scratch.ok(&["train", "train.toml", "--resume"]);
+}
+
 #[test]
 fn damaged_checkpoint() {
     let (scratch, _) = trained();

@@ -73,7 +73,9 @@ fn unreadable_file() {
 #[test]
 fn empty_corpus() {
     refused(&["the corpus is empty", "[[source]]"], |scratch| {
-        ["a", "b", "c"].iter().for_each(|name| scratch.write(&format!("corpus/{name}.txt"), " \n\n\t\n"));
+        for name in ["a", "b", "c"] {
+            scratch.write(&format!("corpus/{name}.txt"), " \n\n\t\n");
+        }
     });
 }
 
@@ -204,7 +206,7 @@ fn bad_requests() {
 
 /// Runs `cloze` where no file may grow beyond `blocks` of 512 bytes, as on a disk that is full.
 #[cfg(unix)]
-fn with_file_limit(scratch: &Scratch, blocks: u32, arguments: &[&str]) -> Ran {
+pub fn with_file_limit(scratch: &Scratch, blocks: u32, arguments: &[&str]) -> Ran {
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
     let mut command = Command::new("sh");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_cloze")]).args(arguments).args(["--json", "--quiet"]);

@@ -77,9 +77,8 @@ fn the_tables_of_the_documentation_are_the_format() {
     assert_eq!(columns(&schema_of(&dataset.join("train/00000-of-00002.parquet"))), examples);
     assert_eq!(columns(&schema_of(&dataset.join("documents.parquet"))), table("documents.parquet"));
     let wide: Vec<String> = columns(&cloze_schemas::example_schema(true)).into_iter().map(|c| c.1).collect();
-    let narrow = |(name, kind): &(String, String)| match name.ends_with("_ids") {
-        true => kind.replace("16", "32"),
-        false => kind.clone(),
+    let narrow = |(name, kind): &(String, String)| {
+        if name.ends_with("_ids") { kind.replace("16", "32") } else { kind.clone() }
     };
     assert_eq!(wide, examples.iter().map(narrow).collect::<Vec<_>>());
 

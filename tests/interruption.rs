@@ -10,9 +10,9 @@ use crate::util::{Scratch, hashes, lines};
 /// Documents enough for each stage to be met at work.
 fn scratch() -> Scratch {
     let scratch = Scratch::with_corpus();
-    (1..).zip(["a", "b", "c"]).for_each(|(seed, name)| {
+    for (seed, name) in (1..).zip(["a", "b", "c"]) {
         scratch.write(&format!("corpus/{name}.txt"), lines(seed, 600, 12));
-    });
+    }
     scratch
 }
 

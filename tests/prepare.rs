@@ -310,10 +310,9 @@ fn whole_word_masking_never_predicts_part_of_a_word() {
     for row in rows(&dataset, Split::Train) {
         let original = row.original_ids();
         let predicted = |position: usize| row.masked_lm_positions.contains(&(position as u16));
-        for position in 2..original.len() {
-            let joined = vocabulary.is_continuation(original[position]) && position != row.segment_b_start;
-            // A truncated A or B may begin with a piece.
-            if joined && position != 1 {
+        for (position, &id) in original.iter().enumerate().skip(2) {
+            // A truncated B may begin with a piece; a truncated A is skipped.
+            if vocabulary.is_continuation(id) && position != row.segment_b_start {
                 assert_eq!(predicted(position), predicted(position - 1), "{row:?} at {position}");
                 pieces += usize::from(predicted(position));
             }

@@ -88,9 +88,12 @@ fn a_run_leaves_metrics_checkpoints_and_evaluations() {
     assert!((4.3..5.2).contains(&losses[0]), "{losses:?}");
     assert!(losses[1] < losses[0] - 0.5 && losses[2] < losses[1], "{losses:?}");
     assert!(number(&logged[5], "loss") < number(&logged[0], "loss") - 0.5);
-    // Warmup to 5e-3 in 5 steps, then linearly down to 0.
-    let rates: Vec<f64> = logged.iter().map(|line| number(line, "learning_rate")).collect();
-    assert!(rates.is_sorted_by(|a, b| a > b) && rates[5] > 0.0 && rates[0] <= 5e-3, "{rates:?}");
+    // Warmup from 0 to 5e-3 in 5 updates, then linearly to 0 at 30; update number n is reported as step n + 1.
+    for line in &logged {
+        let update = number(line, "step") - 1.0;
+        let expected = 5e-3 * f64::min(update / 5.0, (30.0 - update) / 25.0);
+        assert!((number(line, "learning_rate") - expected).abs() < 1e-9, "{line}");
+    }
 
     // Two checkpoints are kept, whole, and nothing else.
     let checkpoints = scratch.path("run/checkpoints");
@@ -165,7 +168,7 @@ fn what_was_learned_is_context() {
         "model.dropout=0.0",
     ];
     let mut request = vec!["train", "train.toml"];
-    sets.iter().for_each(|set| request.extend(["--set", set]));
+    request.extend(sets.iter().flat_map(|set| ["--set", set]));
     scratch.ok(&request);
     let evaluate = |more: &[&str]| scratch.ok(&[&["evaluate", "run", "store/datasets/set"], more].concat());
     let ordered = evaluate(&[]);
@@ -235,11 +238,9 @@ fn interrupted_or_killed_a_run_goes_on_to_the_same_weights() {
     assert_eq!(scratch.files_with("killed", ".tmp-"), Vec::<PathBuf>::new());
     // Its record has each step once, as if nothing had happened; speeds aside.
     let losses = |run: &str| {
-        let (logged, _) = metrics(&scratch, run);
-        logged
-            .iter()
-            .map(|line| (line["step"].as_u64().unwrap(), line["loss"].to_string()))
-            .collect::<Vec<_>>()
+        let (logged, evaluated) = metrics(&scratch, run);
+        let loss = |line: &Value| (line["step"].as_u64().unwrap(), line["loss"].to_string());
+        logged.iter().chain(&evaluated).map(loss).collect::<Vec<_>>()
     };
     assert_eq!(losses("killed"), losses("whole"));
     assert_eq!(losses("asked"), losses("whole"));

@@ -115,7 +115,7 @@ impl Scratch {
     /// Prepares a job with `--set` overrides; returns the dataset's directory.
     pub fn prepare(&self, job: &str, sets: &[&str]) -> PathBuf {
         let mut arguments = vec!["prepare", job];
-        sets.iter().for_each(|set| arguments.extend(["--set", set]));
+        arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
         self.path(self.ok(&arguments)["dataset"].as_str().unwrap())
     }
 
@@ -185,7 +185,7 @@ impl Running {
             if child.try_wait().unwrap().is_some() {
                 return condition();
             }
-            assert!(start.elapsed() < Duration::from_secs(120), "still waiting after two minutes");
+            assert!(start.elapsed() < Duration::from_mins(2), "still waiting after two minutes");
             std::thread::sleep(Duration::from_millis(1));
         }
         true
@@ -231,7 +231,9 @@ pub fn vocabulary(more: &[&str]) -> String {
     for token in punctuation.iter().chain(&WORDS).filter(|token| token.len() > 1 || !token.starts_with('a')) {
         let _ = writeln!(text, "{token}");
     }
-    more.iter().for_each(|token| text += &format!("{token}\n"));
+    for token in more {
+        let _ = writeln!(text, "{token}");
+    }
     text
 }
 

@@ -118,10 +118,7 @@ impl Error {
             Self::Setting { .. } | Self::Read { .. } | Self::Input { .. } | Self::Corpus { .. } => true,
             Self::Schemas(error) => error.is_bad_input(),
             Self::Write { source, .. } => is_wrong_place(source.kind()),
-            Self::Interrupted
-            | Self::DataFusion { .. }
-            | Self::Arrow { .. }
-            | Self::Parquet { .. } => false,
+            Self::Interrupted | Self::DataFusion { .. } | Self::Arrow { .. } | Self::Parquet { .. } => false,
         }
     }
 

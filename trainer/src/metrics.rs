@@ -103,8 +103,9 @@ pub(crate) struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Opens the file to go on after `step`: later lines, and one that a kill cut off, are dropped.
-    pub(crate) fn open(path: PathBuf, step: u64) -> Result<Self> {
+    /// Opens the file to go on after the step of a checkpoint: later lines, and one that a kill cut off, are
+    /// dropped. Without a checkpoint the file begins anew.
+    pub(crate) fn open(path: PathBuf, checkpoint: Option<u64>) -> Result<Self> {
         #[derive(Deserialize)]
         struct Line {
             step: u64,
@@ -115,7 +116,8 @@ impl MetricsFile {
             old => old.map_err(Error::io(&path))?,
         };
         let valid = |line: &&str| {
-            line.ends_with('\n') && serde_json::from_str::<Line>(line).is_ok_and(|line| line.step <= step)
+            line.ends_with('\n')
+                && serde_json::from_str::<Line>(line).is_ok_and(|line| Some(line.step) <= checkpoint)
         };
         let kept: String = old.split_inclusive('\n').filter(valid).collect();
         atomic::write_file(&path, |file| file.write_all(kept.as_bytes()))?;
@@ -147,10 +149,10 @@ mod tests {
         let lines =
             ["{\"step\":1}\n", "{\"step\":2,\"evaluation\":true}\n", "{\"step\":3}\n", "{\"step\":2,\"lo"];
         std::fs::write(&path, lines.concat()).unwrap();
-        let mut metrics = MetricsFile::open(path.clone(), 2).unwrap();
+        let mut metrics = MetricsFile::open(path.clone(), Some(2)).unwrap();
         metrics.append(&serde_json::json!({"step": 3})).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), lines[..3].concat());
-        MetricsFile::open(path.clone(), 0).unwrap();
+        MetricsFile::open(path.clone(), None).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
     }
 }

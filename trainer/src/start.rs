@@ -77,7 +77,8 @@ impl Start {
         checkpoints.set_aside(&found)?;
         let resumed = found.newest;
         let step = resumed.as_ref().map_or(0, Checkpoint::step);
-        let metrics = MetricsFile::open(output.join("metrics.jsonl"), step)?;
+        let metrics =
+            MetricsFile::open(output.join("metrics.jsonl"), resumed.as_ref().map(Checkpoint::step))?;
         info!(step, output = %output.display(), "Run opened.");
         Ok(Self {
             train,

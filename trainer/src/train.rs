@@ -120,6 +120,12 @@ impl WithBackend for Job<'_> {
             parameters: state.model.num_params(),
         });
 
+        if state.step == 0 {
+            evaluation = state.evaluate(&mut start, settings)?;
+            if let Some(evaluation) = &evaluation {
+                observe(Event::Evaluated { step: 0, evaluation });
+            }
+        }
         let mut loader =
             Loader::start(&start.train, Order::Shuffled { seed: run.seed }, state.cursor, run.loader)?;
         let mut interval = Interval::<B>::new();
