@@ -12,6 +12,7 @@ mod row_writer;
 mod settings;
 mod source;
 mod stages;
+mod store;
 mod text;
 mod tokenize;
 

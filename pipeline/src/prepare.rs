@@ -23,6 +23,7 @@ use crate::source::{self, InputFile, SourceKind};
 use crate::stages::engine::Engine;
 use crate::stages::examples::{Context, Origin, ShardWriter};
 use crate::stages::{self, documents, examples, tables, tokens};
+use crate::store::{SPILL, lock_store};
 use crate::tokenize::{ALPHABET_LIMIT, WordCounter, learn};
 
 /// A stage of the pipeline.
@@ -441,27 +442,4 @@ impl<'a> Job<'a> {
 struct TokenFile {
     fingerprint: String,
     directory: PathBuf,
-}
-
-/// Where the query engine spills, within the store.
-const SPILL: &str = "spill";
-
-/// Creates the store, waits for its lock, and clears what killed processes left.
-fn lock_store(store: &Path) -> Result<File> {
-    let spill = store.join(SPILL);
-    std::fs::create_dir_all(&spill).map_err(|e| Error::write(&spill, e))?;
-    let path = store.join("lock");
-    let lock = File::create(&path).map_err(|e| Error::write(&path, e))?;
-    if lock.try_lock().is_err() {
-        tracing::info!(store = %store.display(), "Another process works in this store; waiting for it.");
-        lock.lock().map_err(|e| Error::write(&path, e))?;
-    }
-    for directory in ["", Stage::Documents.as_str(), Stage::Tokens.as_str(), "datasets"] {
-        atomic::sweep(&store.join(directory))?;
-    }
-    // Nobody else spills while we hold the lock.
-    std::fs::remove_dir_all(&spill)
-        .and_then(|()| std::fs::create_dir(&spill))
-        .map_err(|e| Error::write(&spill, e))?;
-    Ok(lock)
 }

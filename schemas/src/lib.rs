@@ -6,6 +6,7 @@
 pub mod atomic;
 pub mod columns;
 mod error;
+mod example_rules;
 mod examples;
 mod fingerprint;
 mod lists;
@@ -16,7 +17,8 @@ mod verify;
 mod vocabulary;
 
 pub use error::{Error, Result};
-pub use examples::{Example, ExampleBatch, ExampleBuilder, ExampleRules, Ids, example_schema};
+pub use example_rules::ExampleRules;
+pub use examples::{Example, ExampleBatch, ExampleBuilder, Ids, example_schema};
 pub use fingerprint::{Fingerprint, sha256_file, sha256_hex};
 pub use lists::{ListView, Lists, list_type};
 pub use manifest::{
