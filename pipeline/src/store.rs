@@ -1,6 +1,7 @@
 //! The store's directory: one process works in it at a time.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use cloze_schemas::atomic;
@@ -12,8 +13,7 @@ pub const SPILL: &str = "spill";
 
 /// Creates the store, waits for its lock, and clears what killed processes left.
 pub fn lock_store(store: &Path) -> Result<File> {
-    let spill = store.join(SPILL);
-    std::fs::create_dir_all(&spill).map_err(|e| Error::write(&spill, e))?;
+    std::fs::create_dir_all(store).map_err(|e| Error::write(store, e))?;
     let path = store.join("lock");
     let lock = File::create(&path).map_err(|e| Error::write(&path, e))?;
     if lock.try_lock().is_err() {
@@ -23,9 +23,11 @@ pub fn lock_store(store: &Path) -> Result<File> {
     for directory in ["", "documents", "tokens", "datasets"] {
         atomic::sweep(&store.join(directory))?;
     }
-    // Nobody else spills while we hold the lock.
-    std::fs::remove_dir_all(&spill)
-        .and_then(|()| std::fs::create_dir(&spill))
-        .map_err(|e| Error::write(&spill, e))?;
+    // Nobody else spills, or makes this directory, while we hold the lock.
+    let spill = store.join(SPILL);
+    match std::fs::remove_dir_all(&spill) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::write(&spill, e)),
+        _ => std::fs::create_dir(&spill).map_err(|e| Error::write(&spill, e))?,
+    }
     Ok(lock)
 }
