@@ -178,7 +178,7 @@ impl<'a> Job<'a> {
             .thread_name(|index| format!("cloze-prepare-{index}"))
             .build()
             .map_err(|e| Error::write("a thread", std::io::Error::other(e)))?;
-        let lock = if options.dry_run { None } else { Some(lock_store(&settings.store)?) };
+        let lock = if options.dry_run { None } else { Some(lock_store(&settings.store, options.stop)?) };
         Ok(Self { settings, options, pool: Arc::new(pool), _lock: lock })
     }
 

@@ -121,11 +121,11 @@ impl ExampleRules {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{ExampleBatch, ExampleBuilder, Masked};
 
-    const RULES: ExampleRules = ExampleRules {
+    pub(crate) const RULES: ExampleRules = ExampleRules {
         vocabulary_size: 20,
         special: SpecialTokens { pad: 0, unk: 1, cls: 2, sep: 3, mask: 4 },
         max_seq_length: 10,

@@ -311,15 +311,7 @@ fn u64s(column: &ArrayRef) -> Option<ScalarBuffer<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SpecialTokens;
-
-    const RULES: ExampleRules = ExampleRules {
-        vocabulary_size: 20,
-        special: SpecialTokens { pad: 0, unk: 1, cls: 2, sep: 3, mask: 4 },
-        max_seq_length: 10,
-        max_predictions_per_seq: 2,
-        google: false,
-    };
+    use crate::example_rules::tests::RULES;
 
     #[test]
     fn a_wrong_column_is_named() {
